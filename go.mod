@@ -1,0 +1,3 @@
+module ephemera
+
+go 1.26
