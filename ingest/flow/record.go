@@ -145,6 +145,9 @@ type ObjectError struct {
 }
 
 func (e *ObjectError) Error() string {
+	if e.Records == 0 {
+		return fmt.Sprintf("%s: %v", e.Place, e.Err)
+	}
 	return fmt.Sprintf("%s: %v (%d records read before that)", e.Place, e.Err, e.Records)
 }
 
