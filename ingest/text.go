@@ -1,0 +1,287 @@
+package ingest
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// Text decodes r, one flow log in text, plain or gzip in any number of
+// members, whichever its content shows. Errors call it place.
+//
+// The fields are those of the header line, or of opts.Format where there is
+// none; a later header line, as concatenating files leaves it, takes over
+// from there. A line that does not parse yields a *flow.RecordError. An
+// input that is no flow log, or that breaks, yields a *flow.ObjectError and
+// ends the stream. A compressed input is decoded as it comes, so records in
+// front of a damage are yielded before its checksum shows the damage.
+//
+// In a record of log-status OK, "-" is an error for srcaddr, dstaddr,
+// protocol, start and end, and means an absent field elsewhere. Not safe for
+// concurrent use.
+func Text(r io.Reader, place string, opts Options) iter.Seq2[*flow.Record, error] {
+	return func(yield func(*flow.Record, error) bool) {
+		d := newTextDecoder(&opts)
+		d.reset(r, place)
+		var rec flow.Record
+		for {
+			err := d.next(&rec)
+			switch {
+			case err == io.EOF:
+				return
+			case err != nil:
+				if !yield(nil, err) {
+					return
+				}
+			case !yield(&rec, nil):
+				return
+			}
+		}
+	}
+}
+
+// textDecoder reads the records of one object, one at a time. It is reused
+// for further objects, so that its buffers and strings are.
+type textDecoder struct {
+	opts     Options
+	from, to int64 // of opts, in Unix seconds; to is 0 when open
+	unpack   unpacker
+	lines    lineReader
+	names    interner
+
+	place     string
+	flowLogID string
+	plan      *plan // nil before the first line
+	records   int   // handed out
+	done      bool
+
+	// extras is where Record.Extra of the records to come is cut from. It
+	// is replaced when full and never overwritten, so that a copied Record
+	// stays whole.
+	extras []flow.ExtraField
+	kept   int // of the record at hand, at the end of extras
+}
+
+func newTextDecoder(opts *Options) *textDecoder {
+	d := &textDecoder{opts: *opts}
+	if !opts.From.IsZero() {
+		d.from = opts.From.Unix()
+	}
+	if !opts.To.IsZero() {
+		d.to = opts.To.Unix()
+	}
+	return d
+}
+
+// reset makes d read r from its beginning.
+func (d *textDecoder) reset(r io.Reader, place string) {
+	d.place = place
+	d.flowLogID = flowLogID(place)
+	d.plan, d.records, d.done = nil, 0, false
+	d.unpack.reset(r)
+	d.lines.reset(&d.unpack)
+}
+
+// next reads the next record inside the time window into r. After an error
+// r is not valid. A *flow.RecordError and a *flow.ObjectError may be
+// followed by more; io.EOF is the end.
+func (d *textDecoder) next(r *flow.Record) error {
+	for !d.done {
+		line, err := d.lines.next()
+		if err == errLongLine {
+			return d.recordError("", err, nil)
+		}
+		if err != nil {
+			return d.end(err)
+		}
+		ok, err := d.line(r, line)
+		if ok || err != nil {
+			return err
+		}
+	}
+	return io.EOF
+}
+
+// end ends the object, with an error unless it was read to its end.
+func (d *textDecoder) end(err error) error {
+	d.done = true
+	if err == io.EOF {
+		return io.EOF
+	}
+	return &flow.ObjectError{Place: d.place, Records: d.records, Err: err}
+}
+
+// line reads one line and reports whether it gave a record.
+func (d *textDecoder) line(r *flow.Record, line []byte) (bool, error) {
+	line = trimEventTime(line)
+	if len(line) == 0 {
+		return false, nil
+	}
+	if d.plan == nil {
+		header, err := d.firstLine(line)
+		if err != nil {
+			return false, d.end(err)
+		}
+		if header {
+			return false, nil
+		}
+	} else if d.plan.lax {
+		if names, ok := headerOf(line); ok {
+			return false, d.header(names)
+		}
+	}
+	if field, err := d.record(r, line); err != nil {
+		if names, ok := headerOf(line); ok {
+			return false, d.header(names)
+		}
+		return false, d.recordError(field, err, line)
+	}
+	if !d.inWindow(r) {
+		return false, nil
+	}
+	d.records++
+	return true, nil
+}
+
+// firstLine finds the format, and reports whether line is its header.
+func (d *textDecoder) firstLine(line []byte) (bool, error) {
+	if names, ok := headerOf(line); ok {
+		return true, d.use(names)
+	}
+	if len(d.opts.Format.names) > 0 {
+		return false, d.use(d.opts.Format.names)
+	}
+	return false, fmt.Errorf("no header line, but %q; where this is a flow log, "+
+		"give its fields with --format, as a list such as %q or as the word default",
+		clip(line), "${srcaddr} ${dstaddr} ${action}")
+}
+
+// header changes to the fields of a header line further down.
+func (d *textDecoder) header(names []string) error {
+	if err := d.use(names); err != nil {
+		return d.end(err)
+	}
+	return nil
+}
+
+// use makes the plan for the fields that names lists.
+func (d *textDecoder) use(names []string) error {
+	f, err := newFormat(slices.Clone(names))
+	if err != nil {
+		return fmt.Errorf("header line: %w", err)
+	}
+	d.plan, err = newPlan(f, d.opts.wanted(), d.opts.KeepUnknown)
+	return err
+}
+
+// record decodes line into r. With an error it names the field, if it was
+// one field.
+func (d *textDecoder) record(r *flow.Record, line []byte) (field string, err error) {
+	*r = flow.Record{FlowLogID: d.flowLogID}
+	d.kept = 0
+	rest := line
+	for i := range d.plan.columns {
+		var tok []byte
+		tok, rest = cut(rest)
+		if len(tok) == 0 {
+			return "", d.wrongCount(line)
+		}
+		c := &d.plan.columns[i]
+		if c.read == skip || len(tok) == 1 && tok[0] == '-' {
+			continue
+		}
+		if err := d.set(r, c, tok); err != nil {
+			return c.name, err
+		}
+	}
+	if tok, _ := cut(rest); len(tok) > 0 {
+		return "", d.wrongCount(line)
+	}
+	r.Extra = d.takeExtra()
+	if absent := d.plan.needed &^ r.Has; absent != 0 && r.Status == flow.OK {
+		return d.plan.missing(absent), errors.New(`"-" in a record of log-status OK`)
+	}
+	return "", nil
+}
+
+func (d *textDecoder) set(r *flow.Record, c *column, tok []byte) error {
+	if c.read == keep {
+		s, err := d.names.text(tok)
+		d.keepExtra(c.name, s)
+		return err
+	}
+	r.Has |= flow.Fields(c.field)
+	return d.setField(r, c.field, tok)
+}
+
+// keepExtra keeps a field of the record at hand by name.
+func (d *textDecoder) keepExtra(name, value string) {
+	if len(d.extras) == cap(d.extras) {
+		began := d.extras[len(d.extras)-d.kept:]
+		d.extras = append(make([]flow.ExtraField, 0, max(1024, 2*d.kept)), began...)
+	}
+	d.extras = append(d.extras, flow.ExtraField{Name: name, Value: value})
+	d.kept++
+}
+
+// takeExtra returns what was kept of the record at hand.
+func (d *textDecoder) takeExtra() []flow.ExtraField {
+	if d.kept == 0 {
+		return nil
+	}
+	n := len(d.extras)
+	return d.extras[n-d.kept : n : n]
+}
+
+func (d *textDecoder) wrongCount(line []byte) error {
+	n := len(bytes.FieldsFunc(line, isBlank))
+	return fmt.Errorf("%d fields, where the format has %d", n, len(d.plan.columns))
+}
+
+// inWindow reports whether r ends at or after From and starts before To, as
+// far as it has these times.
+func (d *textDecoder) inWindow(r *flow.Record) bool {
+	if d.from != 0 && r.Has.Has(flow.FieldEnd) && r.End < d.from {
+		return false
+	}
+	return d.to == 0 || !r.Has.Has(flow.FieldStart) || r.Start < d.to
+}
+
+func (d *textDecoder) recordError(field string, err error, line []byte) error {
+	return &flow.RecordError{Place: d.place, Line: d.lines.line, Field: field, Err: err, Text: clip(line)}
+}
+
+// cut returns the first word of line and what follows it.
+func cut(line []byte) (word, rest []byte) {
+	i := 0
+	for i < len(line) && (line[i] == ' ' || line[i] == '\t') {
+		i++
+	}
+	j := i
+	for j < len(line) && line[j] != ' ' && line[j] != '\t' {
+		j++
+	}
+	return line[i:j], line[j:]
+}
+
+// trimEventTime drops blanks, and the ISO 8601 time that CloudWatch Logs
+// puts before each line it exports to S3 ("2026-11-22T10:00:00.000Z 2 ...").
+// No flow log field has a value of that form.
+// Source: CloudWatch Logs User Guide, "Exporting log data to Amazon S3".
+func trimEventTime(line []byte) []byte {
+	line = bytes.Trim(line, " \t")
+	const shortest = len("2026-11-22T10:00:00Z ")
+	if len(line) < shortest || line[4] != '-' || line[7] != '-' || line[10] != 'T' {
+		return line
+	}
+	word, rest := cut(line)
+	if word[len(word)-1] != 'Z' {
+		return line
+	}
+	return bytes.TrimLeft(rest, " \t")
+}

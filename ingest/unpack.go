@@ -1,0 +1,91 @@
+package ingest
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/klauspost/compress/gzip"
+)
+
+// unpacker reads the text of an object that is stored plain or as gzip. Its
+// errors are worded for the object's *flow.ObjectError.
+type unpacker struct {
+	src  *bufio.Reader
+	gzip *gzip.Reader
+	text io.Reader // src or gzip; nil before the first Read
+	err  error
+}
+
+func (u *unpacker) reset(r io.Reader) {
+	if u.src == nil {
+		u.src = bufio.NewReaderSize(nil, 64<<10)
+	}
+	u.src.Reset(r)
+	u.text, u.err = nil, nil
+}
+
+// Read implements io.Reader.
+func (u *unpacker) Read(p []byte) (n int, err error) {
+	if u.err != nil {
+		return 0, u.err
+	}
+	if u.text == nil {
+		n, u.err = u.first(p)
+	} else {
+		n, u.err = u.text.Read(p)
+	}
+	u.err = explain(u.err)
+	return n, u.err
+}
+
+// first reads the beginning of the text, and refuses what is none.
+func (u *unpacker) first(p []byte) (int, error) {
+	if err := u.open(); err != nil {
+		return 0, err
+	}
+	n, err := io.ReadAtLeast(u.text, p, 1)
+	if bytes.IndexByte(p[:n], 0) >= 0 {
+		return 0, errors.New("not a flow log: neither text nor gzip of text")
+	}
+	return n, err
+}
+
+// open looks at the first bytes to see how the object is stored.
+func (u *unpacker) open() error {
+	head, err := u.src.Peek(4)
+	if err != nil && err != io.EOF {
+		return err
+	}
+	switch {
+	case string(head) == "PAR1":
+		return errors.New("Parquet is not read by this version; give the flow log as text")
+	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
+		return u.openGzip()
+	}
+	u.text = u.src
+	return nil
+}
+
+func (u *unpacker) openGzip() (err error) {
+	if u.gzip == nil {
+		u.gzip, err = gzip.NewReader(u.src)
+	} else {
+		err = u.gzip.Reset(u.src)
+	}
+	u.text = u.gzip
+	return err
+}
+
+// explain says what the errors of gzip mean for a flow log.
+func explain(err error) error {
+	switch {
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return errors.New("the compressed data ends early; the object may have been cut short")
+	case errors.Is(err, gzip.ErrHeader):
+		return fmt.Errorf("the compressed data is damaged or followed by something else: %w", err)
+	}
+	return err
+}

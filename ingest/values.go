@@ -1,0 +1,150 @@
+package ingest
+
+import (
+	"fmt"
+	"net/netip"
+	"unicode/utf8"
+
+	"ephemera/ingest/flow"
+)
+
+// The values of flow log records in text. Each function reads one whole
+// value; the "-" of absent ones never gets here.
+
+// unsigned reads a decimal number of at most limit.
+func unsigned(tok []byte, limit uint64) (uint64, error) {
+	var n uint64
+	for _, c := range tok {
+		digit := uint64(c - '0')
+		if digit > 9 {
+			return 0, fmt.Errorf("%q is not a number", clip(tok))
+		}
+		if n > (limit-digit)/10 {
+			return 0, outOfRange(tok)
+		}
+		n = n*10 + digit
+	}
+	return n, nil
+}
+
+// outOfRange is the error for tok, unless something in it is no digit.
+func outOfRange(tok []byte) error {
+	for _, c := range tok {
+		if c < '0' || c > '9' {
+			return fmt.Errorf("%q is not a number", clip(tok))
+		}
+	}
+	return fmt.Errorf("%q out of range", clip(tok))
+}
+
+// number reads a number of any value that T holds.
+func number[T ~uint8 | ~uint16](tok []byte) (T, error) {
+	n, err := unsigned(tok, uint64(^T(0)))
+	return T(n), err
+}
+
+// count reads packets or bytes. AWS's type is a signed 64-bit integer.
+func count(tok []byte) (uint64, error) { return unsigned(tok, 1<<63-1) }
+
+// Times beyond this many seconds, the year 5138, are milliseconds: exports
+// and conversions write them so. Milliseconds below it end in March 1973,
+// before any flow log.
+const maxSeconds = 100_000_000_000
+
+func unixTime(tok []byte) (int64, error) {
+	n, err := unsigned(tok, maxSeconds*1000)
+	if n > maxSeconds {
+		n /= 1000
+	}
+	return int64(n), err
+}
+
+func address(tok []byte) (flow.Addr, error) {
+	if a, ok := ipv4(tok); ok {
+		return a, nil
+	}
+	a, err := netip.ParseAddr(string(tok))
+	if err != nil || a.Zone() != "" {
+		return flow.Addr{}, fmt.Errorf("%q is not an address", clip(tok))
+	}
+	return flow.AddrFrom(a), nil
+}
+
+// ipv4 reads a dotted quad. Leading zeros are refused, because readers
+// differ on whether they mean octal.
+func ipv4(tok []byte) (flow.Addr, bool) {
+	var addr, octet uint32
+	digits, dots := 0, 0
+	for _, c := range tok {
+		switch {
+		case c == '.' && digits > 0 && dots < 3:
+			addr = addr<<8 | octet
+			octet, digits = 0, 0
+			dots++
+		case '0' <= c && c <= '9' && (digits == 0 || octet > 0):
+			octet = octet*10 + uint32(c-'0')
+			digits++
+			if octet > 255 {
+				return flow.Addr{}, false
+			}
+		default:
+			return flow.Addr{}, false
+		}
+	}
+	return flow.AddrFrom4(addr<<8 | octet), dots == 3 && digits > 0
+}
+
+func action(tok []byte) (flow.Action, error) {
+	switch string(tok) {
+	case "ACCEPT":
+		return flow.Accept, nil
+	case "REJECT":
+		return flow.Reject, nil
+	}
+	return 0, fmt.Errorf("%q is neither ACCEPT nor REJECT", clip(tok))
+}
+
+func logStatus(tok []byte) (flow.LogStatus, error) {
+	switch string(tok) {
+	case "OK":
+		return flow.OK, nil
+	case "NODATA":
+		return flow.NoData, nil
+	case "SKIPDATA":
+		return flow.SkipData, nil
+	}
+	return 0, fmt.Errorf("%q is none of OK, NODATA and SKIPDATA", clip(tok))
+}
+
+func direction(tok []byte) (flow.Direction, error) {
+	switch string(tok) {
+	case "ingress":
+		return flow.Ingress, nil
+	case "egress":
+		return flow.Egress, nil
+	}
+	return 0, fmt.Errorf("%q is neither ingress nor egress", clip(tok))
+}
+
+// checkText refuses what no name, ID or tag in a flow log holds and what
+// would harm a terminal: control characters, and bytes that are not UTF-8.
+func checkText(tok []byte) error {
+	for _, c := range tok {
+		if c < ' ' || c == 0x7f {
+			return fmt.Errorf("%q holds a control character", clip(tok))
+		}
+	}
+	if !utf8.Valid(tok) {
+		return fmt.Errorf("%q is not UTF-8", clip(tok))
+	}
+	return nil
+}
+
+// clip cuts text from a log to a length that an error can show.
+func clip(tok []byte) string {
+	const readable = 200
+	if len(tok) > readable {
+		return string(tok[:readable]) + "..."
+	}
+	return string(tok)
+}
