@@ -6,3 +6,9 @@ require (
 	github.com/klauspost/compress v1.20.3
 	golang.org/x/sync v0.24.0
 )
+
+require (
+	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/spf13/cobra v1.10.2 // indirect
+	github.com/spf13/pflag v1.0.9 // indirect
+)

@@ -275,13 +275,26 @@ func cut(line []byte) (word, rest []byte) {
 // Source: CloudWatch Logs User Guide, "Exporting log data to Amazon S3".
 func trimEventTime(line []byte) []byte {
 	line = bytes.Trim(line, " \t")
-	const shortest = len("2026-11-22T10:00:00Z ")
-	if len(line) < shortest || line[4] != '-' || line[7] != '-' || line[10] != 'T' {
-		return line
+	if len(line) < 11 || line[4] != '-' || line[10] != 'T' {
+		return line // the usual case, decided quickly
 	}
 	word, rest := cut(line)
-	if word[len(word)-1] != 'Z' {
+	if !isEventTime(word) {
 		return line
 	}
 	return bytes.TrimLeft(rest, " \t")
+}
+
+// isEventTime reports whether word is a UTC time to the second or finer.
+func isEventTime(word []byte) bool {
+	const second = "0000-00-00T00:00:00"
+	if len(word) <= len(second) || word[len(word)-1] != 'Z' {
+		return false
+	}
+	for i, c := range []byte(second) {
+		if digit := '0' <= word[i] && word[i] <= '9'; word[i] != c && !(digit && c == '0') {
+			return false
+		}
+	}
+	return true
 }

@@ -50,6 +50,7 @@ func (it item) errorf(field, format string, args ...any) error {
 // document is the content of one file.
 type document struct {
 	items    []item
+	pages    int
 	complete bool // its last page has no NextToken
 }
 
@@ -69,19 +70,21 @@ func parseDocument(data []byte, key string) (document, error) {
 	values := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(data, []byte("\xef\xbb\xbf"))))
 	for {
 		var value json.RawMessage
-		if err := values.Decode(&value); errors.Is(err, io.EOF) {
-			break
-		} else if err != nil {
-			return document{}, err
+		err := values.Decode(&value)
+		if errors.Is(err, io.EOF) && doc.pages > 0 {
+			return doc, nil
+		}
+		if err != nil {
+			return document{}, fmt.Errorf("not JSON, or cut short: %w", err)
 		}
 		if err := doc.addValue(value, key); err != nil {
 			return document{}, err
 		}
 	}
-	return doc, nil
 }
 
 func (d *document) addValue(value json.RawMessage, key string) error {
+	d.pages++
 	if value[0] != '[' {
 		return d.addPage(value, key)
 	}

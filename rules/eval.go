@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 
 	"ephemera/ingest/flow"
@@ -166,23 +167,25 @@ func (n *Network) crosses(c *Check, i *Interface, subnet *Subnet, peer flow.Addr
 		c.note("network ACLs do not apply inside a subnet")
 		return false
 	}
-	route, ok := n.NextHop(subnet.ID, peer)
-	if !ok {
-		return n.crossesWithoutRoute(c, i, subnet)
+	if n.routeTableOf(subnet.ID) == nil {
+		return n.crossesWithoutRoutes(c, i, subnet)
 	}
-	if n.isBeside(route.Target, i, subnet.ID) {
+	if route, _ := n.NextHop(subnet.ID, peer); n.isBeside(route.Target, i, subnet.ID) {
 		c.note("network ACLs do not apply inside a subnet: ", route.Target, ", the next hop to ", peer.String(), ", is in the same one")
 		return false
 	}
 	return true
 }
 
-// crossesWithoutRoute answers for a subnet whose route to the peer is not in
-// the snapshot. A neighbouring NAT gateway leaves the question open.
-func (n *Network) crossesWithoutRoute(c *Check, i *Interface, subnet *Subnet) bool {
-	for _, neighbour := range n.bySubnet[subnet.ID] {
-		if neighbour.IsNATGateway() && !sameNode(neighbour, i) && !i.IsNATGateway() {
-			c.unknown("no route of ", subnet.ID, " is in the snapshot that tells whether packets go through ", neighbour.ID, " in the same subnet")
+// crossesWithoutRoutes answers for a subnet whose route table is not in the
+// snapshot. A neighbouring NAT gateway leaves the question open.
+func (n *Network) crossesWithoutRoutes(c *Check, i *Interface, subnet *Subnet) bool {
+	if i.IsNATGateway() {
+		return true
+	}
+	for _, neighbour := range n.inSubnet[subnet.ID] {
+		if neighbour.IsNATGateway() {
+			c.unknown("the route table of ", subnet.ID, " is not in the snapshot: packets may go through ", neighbour.ID, " in the same subnet, and then meet no network ACL here")
 			return false
 		}
 	}
@@ -208,50 +211,67 @@ func (n *Network) checkGroups(c *Check, i *Interface, dir flow.Direction, p flow
 	switch {
 	case i.IsNATGateway():
 		c.note("a NAT gateway has no security group")
+		return
 	case len(i.Groups) == 0:
 		c.note(i.ID, " has no security group")
+		return
 	case reply:
 		c.note("security groups are stateful: a reply passes")
-	default:
-		n.evaluateGroups(c, i.Groups, dir, p)
+		return
+	}
+	verdict, doubts := n.evaluateGroups(i.Groups, dir, p)
+	for _, d := range doubts {
+		c.unknown(d)
+	}
+	if len(doubts) == 0 {
+		c.Verdicts = append(c.Verdicts, verdict)
 	}
 }
 
-// evaluateGroups adds the verdict of the union of groups: the first rule
-// that allows, or a denial by all. Where none surely allows and one may, it
-// says what is not known.
-func (n *Network) evaluateGroups(c *Check, groupIDs []string, dir flow.Direction, p flow.Tuple) {
-	var doubts []string
+// evaluateGroups returns the verdict of the union of groups: the first rule
+// that allows, or a denial by all. Doubts, where there are any, say what
+// would have to be known to tell; there is no verdict then.
+func (n *Network) evaluateGroups(groupIDs []string, dir flow.Direction, p flow.Tuple) (v Verdict, doubts []string) {
 	for _, id := range groupIDs {
-		group := n.groups[id]
-		if group == nil {
-			doubts = append(doubts, id+" is not in the snapshot")
-			continue
+		r, found, groupDoubts := n.allowingRule(id, dir, p)
+		if found {
+			return Verdict{Layer: SG, Allow: true, ID: id, Rule: r.words(dir) + " (" + id + ")"}, nil
 		}
-		for _, r := range group.Rules(dir) {
-			if !r.covers(p.Proto) || !r.ports(p.Proto).contains(p.DstPort) {
-				continue
-			}
-			match, doubt := n.matchesPeer(r, peerOf(dir, p))
-			switch {
-			case match && r.oneICMPType():
-				doubts = append(doubts, id+" decides by ICMP type, which flow logs do not hold")
-			case match:
-				c.Verdicts = append(c.Verdicts, Verdict{Layer: SG, Allow: true, ID: id, Rule: r.words(dir) + " (" + id + ")"})
-				return
-			case doubt != "":
-				doubts = append(doubts, doubt)
+		for _, d := range groupDoubts {
+			if !slices.Contains(doubts, d) {
+				doubts = append(doubts, d)
 			}
 		}
 	}
-	if len(doubts) > 0 {
-		c.unknown(doubts...)
-		return
-	}
-	c.Verdicts = append(c.Verdicts, Verdict{
+	return Verdict{
 		Layer: SG, ID: strings.Join(groupIDs, ";"),
 		Rule: "no rule of " + strings.Join(groupIDs, ", ") + " allows it",
-	})
+	}, doubts
+}
+
+// allowingRule returns the group's first rule that surely allows p, and,
+// when none does, why one might.
+func (n *Network) allowingRule(groupID string, dir flow.Direction, p flow.Tuple) (rule GroupRule, found bool, doubts []string) {
+	group := n.groups[groupID]
+	if group == nil {
+		return GroupRule{}, false, []string{groupID + " is not in the snapshot"}
+	}
+	for _, r := range group.Rules(dir) {
+		if !r.covers(p.Proto) || !r.ports(p.Proto).contains(p.DstPort) {
+			continue
+		}
+		match, doubt := n.matchesPeer(r, peerOf(dir, p))
+		if match && r.oneICMPType() {
+			match, doubt = false, groupID+" decides by ICMP type, which flow logs do not hold"
+		}
+		if match {
+			return r, true, nil
+		}
+		if doubt != "" {
+			doubts = append(doubts, doubt)
+		}
+	}
+	return GroupRule{}, false, doubts
 }
 
 // matchesPeer reports whether the rule's peer includes a. When the snapshot
@@ -259,10 +279,8 @@ func (n *Network) evaluateGroups(c *Check, groupIDs []string, dir flow.Direction
 func (n *Network) matchesPeer(r GroupRule, a flow.Addr) (match bool, doubt string) {
 	switch {
 	case r.GroupRef != "":
-		for _, i := range n.members[r.GroupRef] {
-			if i.owns(a) {
-				return true, ""
-			}
+		if n.memberAddrs[groupAddr{r.GroupRef, a}] || containsAddr(n.memberBlocks[r.GroupRef], a) {
+			return true, ""
 		}
 		if n.groups[r.GroupRef] == nil {
 			return false, r.GroupRef + " is not in the snapshot"

@@ -29,15 +29,24 @@ type Network struct {
 	tables      []*routeTable
 
 	// The rest is derived by index.
-	aclOf      map[string]*NetworkACL // by subnet
-	defaultACL map[string]*NetworkACL // by VPC
-	byAddr     map[vpcAddr]*Interface
-	delegated  []*Interface            // interfaces that hold whole prefixes
-	members    map[string][]*Interface // by security group
-	natOf      map[string]*NATGateway  // by interface
-	tableOf    map[string]*routeTable  // by subnet
-	mainTable  map[string]*routeTable  // by VPC
-	bySubnet   map[string][]*Interface
+	aclOf        map[string]*NetworkACL // by subnet
+	defaultACL   map[string]*NetworkACL // by VPC
+	byAddr       map[vpcAddr]*Interface
+	delegated    []*Interface // those that hold whole prefixes
+	inSubnet     map[string][]*Interface
+	memberAddrs  map[groupAddr]bool
+	memberBlocks map[string][]netip.Prefix // delegated prefixes, by group
+	natOf        map[string]*NATGateway    // by interface
+	tableOf      map[string]*routeTable    // by subnet
+	mainTable    map[string]*routeTable    // by VPC
+	vpcSubnets   map[string][]*Subnet
+	localRoutes  map[string][]netip.Prefix // by VPC
+}
+
+// groupAddr is a private address of an interface that has the group.
+type groupAddr struct {
+	group string
+	addr  flow.Addr
 }
 
 // vpcAddr is an address where it means one thing: VPCs may overlap.
@@ -107,8 +116,8 @@ type NATGateway struct {
 	ID, SubnetID, VPCID string
 	Public              bool // false: a private NAT gateway, without public addresses
 	Regional            bool
-	Interfaces          []string // IDs, sorted
-	PrivateAddrs        []flow.Addr
+	Interfaces          []string    // IDs, sorted
+	PrivateAddrs        []flow.Addr // the primary one first
 	PublicAddrs         []flow.Addr
 }
 
@@ -134,10 +143,10 @@ func (r Route) IsLocal() bool { return r.Target == "local" }
 func (r Route) IsNATGateway() bool { return strings.HasPrefix(r.Target, "nat-") }
 
 type routeTable struct {
-	id, vpcID string
-	main      bool
-	subnets   []string
-	routes    []Route
+	vpcID   string
+	main    bool
+	subnets []string
+	routes  []Route
 }
 
 // Interface returns the network interface with the given ID, or nil.
@@ -168,8 +177,8 @@ func (n *Network) Subnets() []*Subnet { return sortedValues(n.subnets) }
 
 // SubnetOf returns the subnet of the VPC in which a lies, or nil.
 func (n *Network) SubnetOf(vpcID string, a flow.Addr) *Subnet {
-	for _, s := range n.subnets {
-		if s.VPCID == vpcID && s.Contains(a) {
+	for _, s := range n.vpcSubnets[vpcID] {
+		if s.Contains(a) {
 			return s
 		}
 	}
@@ -214,7 +223,8 @@ func (n *Network) NATGatewayOf(interfaceID string) *NATGateway { return n.natOf[
 // none is associated. False when the snapshot has no such table or route.
 // Among equal prefixes a route written by hand goes before one to a prefix
 // list, and that before a propagated one.
-// Source: VPC User Guide, "Route priority".
+// Routes to a prefix list whose entries are not in the snapshot are passed
+// over. Source: VPC User Guide, "Route priority".
 func (n *Network) NextHop(subnetID string, dst flow.Addr) (Route, bool) {
 	table := n.routeTableOf(subnetID)
 	if table == nil {
@@ -277,20 +287,23 @@ func (r Route) rank() int {
 // IsLocal reports whether a lies inside the VPC: in a CIDR block of one of
 // its subnets or behind a local route.
 func (n *Network) IsLocal(vpcID string, a flow.Addr) bool {
-	if n.SubnetOf(vpcID, a) != nil {
-		return true
+	return n.SubnetOf(vpcID, a) != nil || containsAddr(n.localRoutes[vpcID], a)
+}
+
+// With returns a copy of the network in which the given network ACLs and
+// security groups stand in the place of those with the same ID, to try
+// changes on. Subnets follow what the network ACLs list.
+func (n *Network) With(acls []*NetworkACL, groups []*SecurityGroup) *Network {
+	changed := *n
+	changed.acls, changed.groups = maps.Clone(n.acls), maps.Clone(n.groups)
+	for _, a := range acls {
+		changed.acls[a.ID] = a
 	}
-	for _, t := range n.tables {
-		if t.vpcID != vpcID {
-			continue
-		}
-		for _, r := range t.routes {
-			if r.IsLocal() && r.Prefix.Contains(a.Netip()) {
-				return true
-			}
-		}
+	for _, g := range groups {
+		changed.groups[g.ID] = g
 	}
-	return false
+	changed.indexACLs()
+	return &changed
 }
 
 // index derives the look-up tables from what was read.
@@ -298,7 +311,8 @@ func (n *Network) index() {
 	n.indexACLs()
 	n.indexNATGateways()
 	n.indexInterfaces()
-	n.indexTables()
+	n.indexMembers()
+	n.indexRoutes()
 }
 
 func (n *Network) indexACLs() {
@@ -364,22 +378,35 @@ func (n *Network) addImpliedNATGateway(i *Interface) {
 }
 
 func (n *Network) indexInterfaces() {
-	n.byAddr, n.members, n.bySubnet = map[vpcAddr]*Interface{}, map[string][]*Interface{}, map[string][]*Interface{}
+	n.byAddr, n.inSubnet = map[vpcAddr]*Interface{}, map[string][]*Interface{}
 	for _, i := range n.Interfaces() {
 		for _, a := range i.Addrs {
 			n.byAddr[vpcAddr{i.VPCID, a}] = i
 		}
-		for _, g := range i.Groups {
-			n.members[g] = append(n.members[g], i)
-		}
 		if len(i.Prefixes) > 0 {
 			n.delegated = append(n.delegated, i)
 		}
-		n.bySubnet[i.SubnetID] = append(n.bySubnet[i.SubnetID], i)
+		n.inSubnet[i.SubnetID] = append(n.inSubnet[i.SubnetID], i)
 	}
 }
 
-func (n *Network) indexTables() {
+func (n *Network) indexMembers() {
+	n.memberAddrs, n.memberBlocks = map[groupAddr]bool{}, map[string][]netip.Prefix{}
+	for _, i := range n.Interfaces() {
+		for _, g := range i.Groups {
+			for _, a := range i.Addrs {
+				n.memberAddrs[groupAddr{g, a}] = true
+			}
+			n.memberBlocks[g] = append(n.memberBlocks[g], i.Prefixes...)
+		}
+	}
+}
+
+func (n *Network) indexRoutes() {
+	n.vpcSubnets, n.localRoutes = map[string][]*Subnet{}, map[string][]netip.Prefix{}
+	for _, s := range n.Subnets() {
+		n.vpcSubnets[s.VPCID] = append(n.vpcSubnets[s.VPCID], s)
+	}
 	n.tableOf, n.mainTable = map[string]*routeTable{}, map[string]*routeTable{}
 	for _, t := range n.tables {
 		for _, id := range t.subnets {
@@ -387,6 +414,11 @@ func (n *Network) indexTables() {
 		}
 		if t.main {
 			n.mainTable[t.vpcID] = t
+		}
+		for _, r := range t.routes {
+			if p := r.Prefix; r.IsLocal() && !slices.Contains(n.localRoutes[t.vpcID], p) {
+				n.localRoutes[t.vpcID] = append(n.localRoutes[t.vpcID], p)
+			}
 		}
 	}
 }

@@ -334,7 +334,7 @@ func (n *Network) addNATGateway(it item) error {
 	var in struct {
 		NatGatewayId, SubnetId, VpcId, State, ConnectivityType, AvailabilityMode string
 
-		NatGatewayAddresses []struct{ NetworkInterfaceId, PrivateIp, PublicIp string }
+		NatGatewayAddresses []natAddress
 	}
 	if err := it.decodeNamed(&in, "NatGatewayId", &in.NatGatewayId); err != nil {
 		return err
@@ -347,23 +347,38 @@ func (n *Network) addNATGateway(it item) error {
 		Public: in.ConnectivityType != "private", Regional: in.AvailabilityMode == "regional" || in.SubnetId == "",
 	}
 	for k, a := range in.NatGatewayAddresses {
-		at := it.at("NatGatewayAddresses", k)
-		private, err := at.addrs("PrivateIp", a.PrivateIp)
-		if err != nil {
+		if err := a.addTo(g, it.at("NatGatewayAddresses", k)); err != nil {
 			return err
-		}
-		public, err := at.addrs("PublicIp", a.PublicIp)
-		if err != nil {
-			return err
-		}
-		g.PrivateAddrs, g.PublicAddrs = append(g.PrivateAddrs, private...), append(g.PublicAddrs, public...)
-		if a.NetworkInterfaceId != "" {
-			g.Interfaces = append(g.Interfaces, a.NetworkInterfaceId)
 		}
 	}
 	slices.Sort(g.Interfaces)
 	g.Interfaces = slices.Compact(g.Interfaces)
 	n.nats[g.ID] = g
+	return nil
+}
+
+type natAddress struct {
+	NetworkInterfaceId, PrivateIp, PublicIp string
+	IsPrimary                               bool
+}
+
+func (a natAddress) addTo(g *NATGateway, it item) error {
+	private, err := it.addrs("PrivateIp", a.PrivateIp)
+	if err != nil {
+		return err
+	}
+	public, err := it.addrs("PublicIp", a.PublicIp)
+	if err != nil {
+		return err
+	}
+	if a.IsPrimary {
+		g.PrivateAddrs, g.PublicAddrs = slices.Concat(private, g.PrivateAddrs), slices.Concat(public, g.PublicAddrs)
+	} else {
+		g.PrivateAddrs, g.PublicAddrs = append(g.PrivateAddrs, private...), append(g.PublicAddrs, public...)
+	}
+	if a.NetworkInterfaceId != "" {
+		g.Interfaces = append(g.Interfaces, a.NetworkInterfaceId)
+	}
 	return nil
 }
 

@@ -1,0 +1,264 @@
+package analyze
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// WantFields are the fields of flow log records that an analysis reads.
+// A log that lacks some of them is still analysed; Coverage says what that
+// costs.
+var WantFields = flow.Fields(
+	flow.FieldInterfaceID, flow.FieldResourceID, flow.FieldSrcAddr, flow.FieldDstAddr, flow.FieldSrcPort, flow.FieldDstPort,
+	flow.FieldProtocol, flow.FieldPackets, flow.FieldBytes, flow.FieldStart, flow.FieldEnd, flow.FieldAction, flow.FieldLogStatus,
+	flow.FieldVPCID, flow.FieldSubnetID, flow.FieldInstanceID, flow.FieldTCPFlags, flow.FieldPktSrcAddr, flow.FieldPktDstAddr,
+	flow.FieldFlowDirection, flow.FieldRejectReason)
+
+// A collector gathers flow log records by network interface and five-tuple.
+// What it holds at the end depends only on the set of records, not on their
+// order. Its memory follows the number of records with traffic.
+type collector struct {
+	interfaces map[string]*Interface
+	groups     map[groupKey]*group
+	logs       map[string]uint16 // flow log ID to a number; equal numbers mean the same flow log
+	coverage   Coverage
+}
+
+// groupKey is a five-tuple, either way round, as one interface saw it.
+type groupKey struct {
+	iface *Interface
+	tuple flow.Tuple // canonical
+}
+
+// A group holds the records of one groupKey.
+type group struct {
+	key     groupKey
+	headers []header // the header addresses seen, usually one pair
+	windows []window
+}
+
+// header holds the packets' addresses on the side of tuple.Src and on the
+// side of tuple.Dst. At the inside of a NAT gateway the latter is the
+// server, where the tuple says the gateway.
+type header struct{ src, dst flow.Addr }
+
+// A window is one record: one direction of the five-tuple in one
+// aggregation interval.
+type window struct {
+	start, end     int64
+	packets, bytes uint64
+	log            uint16
+	header         int16 // index into group.headers; -1 when the log has no pkt-* fields
+	forward        bool  // from tuple.Src to tuple.Dst
+	hasFlags       bool
+	flags          flow.TCPFlags
+	action         flow.Action
+	reason         rejectReason
+}
+
+// rejectReason is the field reject-reason, packed.
+type rejectReason uint8
+
+const (
+	noReason rejectReason = iota
+	reasonBPA
+	reasonEC
+)
+
+// compare orders windows by time, then by everything else, so that equal
+// inputs give equal outputs whatever their order.
+func (w window) compare(v window) int {
+	return cmp.Or(
+		cmp.Compare(w.start, v.start), cmp.Compare(w.end, v.end), compareBool(v.forward, w.forward),
+		cmp.Compare(w.action, v.action), cmp.Compare(w.packets, v.packets), cmp.Compare(w.bytes, v.bytes),
+		cmp.Compare(v.header, w.header), compareBool(v.hasFlags, w.hasFlags), cmp.Compare(w.flags, v.flags),
+		cmp.Compare(w.reason, v.reason), cmp.Compare(w.log, v.log))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	}
+	return -1
+}
+
+// Interface is a network interface that appears in the log.
+type Interface struct {
+	ID         string
+	SubnetID   string
+	VPCID      string
+	InstanceID string
+
+	// Addr is the interface's primary private address: from the snapshot,
+	// else what the records say.
+	Addr flow.Addr
+
+	// NAT is set when it belongs to a NAT gateway, and NATEvidence says how
+	// that is known.
+	NAT         bool
+	GatewayID   string
+	NATEvidence string
+
+	egressSrc map[flow.Addr]int // addresses that records name as the interface's own
+	seen      map[flow.Addr]int // all addresses, by number of five-tuples
+	foreign   int               // egress records whose header source is somebody else
+}
+
+func newCollector() *collector {
+	return &collector{
+		interfaces: map[string]*Interface{},
+		groups:     map[groupKey]*group{},
+		logs:       map[string]uint16{},
+	}
+}
+
+// add takes one record. The record is not kept.
+func (c *collector) add(r *flow.Record) {
+	iface := c.iface(r)
+	c.span(r)
+	switch r.Status {
+	case flow.NoData:
+		c.coverage.NoData++
+		return
+	case flow.SkipData:
+		c.coverage.SkipData++
+		return
+	}
+	if !r.Src.IsValid() && !r.PktSrc.IsValid() {
+		c.coverage.BadRecords++ // a format without addresses says nothing about connections
+		return
+	}
+	c.coverage.Records++
+	c.coverage.HeaderAddrs = c.coverage.HeaderAddrs || r.PktSrc.IsValid()
+	c.coverage.Flags = c.coverage.Flags || r.Has.Has(flow.FieldTCPFlags)
+
+	raw := r.Tuple()
+	if !raw.Src.IsValid() || !raw.Dst.IsValid() {
+		raw = r.HeaderTuple() // a format with pkt-* addresses only
+	}
+	tuple, forward := raw.Canonical()
+	g := c.group(iface, tuple)
+	w := window{
+		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
+		log: c.log(r), header: g.header(r, forward), forward: forward,
+		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
+	}
+	g.windows = append(g.windows, w)
+	iface.learn(r)
+}
+
+func reasonOf(r *flow.Record) rejectReason {
+	switch r.RejectReason {
+	case "BPA":
+		return reasonBPA
+	case "EC":
+		return reasonEC
+	}
+	return noReason
+}
+
+func (c *collector) span(r *flow.Record) {
+	if r.Start == 0 {
+		return
+	}
+	if c.coverage.Start == 0 || Time(r.Start) < c.coverage.Start {
+		c.coverage.Start = Time(r.Start)
+	}
+	c.coverage.End = max(c.coverage.End, Time(r.End))
+}
+
+func (c *collector) iface(r *flow.Record) *Interface {
+	id := r.Interface()
+	i := c.interfaces[id]
+	if i == nil {
+		i = &Interface{ID: id, egressSrc: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
+		c.interfaces[id] = i
+	}
+	i.SubnetID = max(i.SubnetID, r.SubnetID)
+	i.VPCID = max(i.VPCID, r.VPCID)
+	i.InstanceID = max(i.InstanceID, r.InstanceID)
+	return i
+}
+
+func (c *collector) group(i *Interface, t flow.Tuple) *group {
+	k := groupKey{i, t}
+	g := c.groups[k]
+	if g == nil {
+		g = &group{key: k}
+		c.groups[k] = g
+		i.seen[t.Src]++
+		i.seen[t.Dst]++
+	}
+	return g
+}
+
+func (c *collector) log(r *flow.Record) uint16 {
+	n, ok := c.logs[r.FlowLogID]
+	if !ok {
+		n = uint16(len(c.logs))
+		c.logs[r.FlowLogID] = n
+	}
+	return n
+}
+
+// header returns the index of the record's header addresses.
+func (g *group) header(r *flow.Record, forward bool) int16 {
+	if !r.PktSrc.IsValid() || !r.PktDst.IsValid() {
+		return -1
+	}
+	h := header{r.PktSrc, r.PktDst}
+	if !forward {
+		h = header{r.PktDst, r.PktSrc}
+	}
+	if i := slices.Index(g.headers, h); i >= 0 {
+		return int16(i)
+	}
+	g.headers = append(g.headers, h)
+	return int16(len(g.headers) - 1)
+}
+
+// learn notes which address the record gives the interface.
+func (i *Interface) learn(r *flow.Record) {
+	switch r.Direction {
+	case flow.Egress:
+		i.egressSrc[r.Src]++
+		if r.PktSrc.IsValid() && r.PktSrc != r.Src {
+			i.foreign++
+		}
+	case flow.Ingress:
+		i.egressSrc[r.Dst]++
+	}
+}
+
+// settle decides the interface's own address once all records are in. Flow
+// log records are centred on the interface: its primary address stands on
+// one side of each. Where flow-direction does not name the side, it is the
+// address that all five-tuples share; if two are shared, the private one.
+func (i *Interface) settle() {
+	if i.Addr.IsValid() {
+		return
+	}
+	votes := i.egressSrc
+	if len(votes) == 0 {
+		votes = i.seen
+	}
+	best := slices.SortedFunc(maps.Keys(votes), func(a, b flow.Addr) int {
+		return cmp.Or(-cmp.Compare(votes[a], votes[b]), -compareBool(isPrivate(a), isPrivate(b)), a.Compare(b))
+	})
+	if len(best) > 0 {
+		i.Addr = best[0]
+	}
+}
+
+func isPrivate(a flow.Addr) bool { return a.Netip().IsPrivate() }
+
+// sortedInterfaces returns the interfaces by ID.
+func (c *collector) sortedInterfaces() []*Interface {
+	return slices.SortedFunc(maps.Values(c.interfaces), func(a, b *Interface) int { return cmp.Compare(a.ID, b.ID) })
+}

@@ -1,0 +1,202 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ephemera/rules"
+)
+
+// findings puts what matters into sentences, what breaks transfers first.
+func findings(r *Result, f *ftp) []Finding {
+	var fs []Finding
+	fs = append(fs, stoppedFindings(r)...)
+	fs = append(fs, farSideFindings(r)...)
+	fs = append(fs, idleFinding(f)...)
+	fs = append(fs, activeFinding(r)...)
+	fs = append(fs, ambiguityFinding(r)...)
+	fs = append(fs, narrowFinding(r)...)
+	if len(r.Sessions) == 0 {
+		fs = append(fs, Finding{Severity: Info, Title: "No FTP session was found",
+			Advice: "If the servers' control port is not 21 or 990, name it with --control-port."})
+	}
+	return fs
+}
+
+// plural gives "1 session" or "3 sessions".
+func plural(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
+
+// stoppedFindings has one finding for every rule that stops FTP.
+func stoppedFindings(r *Result) []Finding {
+	var fs []Finding
+	for _, u := range r.Rules {
+		if u.Stopped == 0 {
+			continue
+		}
+		place := "at " + u.Point.String()
+		if u.Point == NoPoint {
+			place = "at the server's interface"
+		}
+		f := Finding{
+			Severity: Broken, Rule: u.Number,
+			Title:    fmt.Sprintf("%s of %d died %s: %s", plural(u.Stopped, "FTP connection"), u.Stopped+u.Passed, place, u.Title),
+			Evidence: fmt.Sprintf("rule evaluation names %s for %s; %d others passed there", strings.Join(u.StoppedBy, ", "), plural(u.Stopped, "connection"), u.Passed),
+			Advice:   fmt.Sprintf("Allow tcp %s in %s (%s).", strings.Join(u.Proposal, ", "), cmp.Or(u.Name, u.FilterID), u.FilterID),
+			Detail:   "It " + strings.TrimPrefix(u.Why, "it ") + ".",
+		}
+		if u.ChosenBy == chosenNAT && len(u.Allowed) > 0 {
+			f.Detail = natDetail(u)
+		}
+		fs = append(fs, f)
+	}
+	slices.SortStableFunc(fs, func(a, b Finding) int { return cmp.Compare(r.Rules[b.Rule-1].Stopped, r.Rules[a.Rule-1].Stopped) })
+	return fs
+}
+
+// natDetail explains why narrowing a NAT gateway's return ports makes
+// transfers hang at random.
+func natDetail(u RuleUse) string {
+	allowed, err := rules.ParsePorts(strings.Join(u.Allowed, ";"))
+	if err != nil {
+		return u.Why
+	}
+	nat := rules.Ports(natRange)
+	denied := nat.Subtract(allowed)
+	return fmt.Sprintf("The NAT gateway picks a source port from 1024-65535 for every connection, and this filter lets answers to %s through. "+
+		"Whoever draws one of the other %d ports, %.0f %% of all, gets no answer: transfers hang at random, on control and data connections alike.",
+		allowed.Intersect(nat), denied.Len(), 100*float64(denied.Len())/float64(nat.Len()))
+}
+
+// farSideFindings count what no rule of the VPC stopped.
+func farSideFindings(r *Result) []Finding {
+	type key struct {
+		server  string
+		outcome Outcome
+	}
+	count := map[key]int{}
+	for _, s := range r.Sessions {
+		if s.DiedAt == "server" {
+			count[key{s.ServerAddr.String(), s.Outcome}]++
+		}
+	}
+	for _, d := range r.Data {
+		if d.DiedAt == "server" && d.Mode == "passive" {
+			count[key{d.ServerAddr.String(), d.Outcome}]++
+		}
+	}
+	keys := make([]key, 0, len(count))
+	for k := range count {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b key) int { return cmp.Or(cmp.Compare(a.server, b.server), cmp.Compare(a.outcome, b.outcome)) })
+	var fs []Finding
+	for _, k := range keys {
+		f := Finding{Severity: Warn, Title: fmt.Sprintf("%s got no answer from %s", plural(count[k], "FTP connection"), k.server),
+			Detail: "They left the VPC and nothing came back: not your rules, the far side dropped them.",
+			Advice: "Ask the server's operator whether a firewall there covers the whole passive range."}
+		if k.outcome == OutcomeRefused {
+			f = Finding{Severity: Warn, Title: fmt.Sprintf("%s refused by %s", plural(count[k], "FTP connection"), k.server),
+				Detail: "The server answered with RST: nothing listens on that port, or it turned the client away."}
+		}
+		fs = append(fs, f)
+	}
+	return fs
+}
+
+func idleFinding(f *ftp) []Finding {
+	n := 0
+	for _, s := range f.sessions {
+		if s.idle > 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []Finding{{Severity: Broken, Title: fmt.Sprintf("%s lost to the NAT gateway's idle time-out", plural(n, "session")),
+		Detail: fmt.Sprintf("The control connection was silent for more than %d s, mostly during a long transfer. The gateway forgot it, and the client hangs after the transfer.", natIdle),
+		Advice: "Let the clients send TCP keepalives or NOOP commands at least every 300 s."}}
+}
+
+func activeFinding(r *Result) []Finding {
+	n := 0
+	for _, d := range r.Data {
+		if d.Mode == "active" && d.Outcome != OutcomeOK {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []Finding{{Severity: Warn, Title: fmt.Sprintf("%s in active mode reached the NAT gateway and ended there", plural(n, "data connection")),
+		Detail: "In active mode the server opens the data connection. A NAT gateway forwards nothing that answers nothing, so it cannot work behind one; the log shows ACCEPT all the same.",
+		Advice: "Switch these clients to passive mode; no rule can help."}}
+}
+
+func ambiguityFinding(r *Result) []Finding {
+	n := 0
+	for _, d := range r.Data {
+		if d.SessionID == "" {
+			n++
+		}
+	}
+	if n == 0 {
+		return nil
+	}
+	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %d data connections fit several sessions", n, len(r.Data)),
+		Detail: "One client had several control connections to the server at the same time, and the log does not tell which of them a data connection belongs to. The table names the candidates. What died, where and why does not depend on it."}}
+}
+
+// narrowFinding sums up which of the rules could be narrowed.
+func narrowFinding(r *Result) []Finding {
+	var narrow, nat []string
+	ports := 0
+	for _, u := range r.Rules {
+		switch {
+		case u.Verdict == verdictNarrow && len(u.Allowed) > 0:
+			allowed, _ := rules.ParsePorts(strings.Join(u.Allowed, ";"))
+			proposed, _ := rules.ParsePorts(strings.Join(u.Proposal, ";"))
+			ports = max(ports, allowed.Subtract(proposed).Len())
+			narrow = append(narrow, fmt.Sprintf("%d (%s)", u.Number, strings.Join(u.Proposal, ", ")))
+		case u.ChosenBy == chosenNAT:
+			nat = append(nat, fmt.Sprint(u.Number))
+		}
+	}
+	if len(narrow) == 0 {
+		return nil
+	}
+	f := Finding{Severity: Info, Title: fmt.Sprintf("%d of the %d rules could be narrowed", len(narrow), len(r.Rules)),
+		Detail: "Rules " + strings.Join(narrow, "; ") + "."}
+	if len(nat) > 0 {
+		f.Advice = "Rule " + strings.Join(nat, ", ") + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
+	}
+	return []Finding{f}
+}
+
+// coverageWarnings say what the log lacks.
+func coverageWarnings(r *Result) []string {
+	var ws []string
+	c := r.Coverage
+	if c.SkipData > 0 {
+		ws = append(ws, fmt.Sprintf("AWS lost records in %d intervals (SKIPDATA): connections and packets can be missing", c.SkipData))
+	}
+	if c.Duplicates > 0 {
+		ws = append(ws, fmt.Sprintf("%d records came twice: two flow logs cover the same interfaces; each was counted once", c.Duplicates))
+	}
+	if c.BadRecords > 0 {
+		ws = append(ws, fmt.Sprintf("%d records could not be read", c.BadRecords))
+	}
+	for _, n := range r.NATGateways {
+		if n.Unmapped > 0 {
+			ws = append(ws, fmt.Sprintf("%d connections into %s have no translated twin in the log", n.Unmapped, n.InterfaceID))
+		}
+	}
+	return ws
+}

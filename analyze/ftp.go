@@ -1,0 +1,531 @@
+package analyze
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"net/netip"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// implicitTLS is the port of FTP over TLS from the first byte.
+const implicitTLS = 990
+
+// ableToServer and ableToClient are the fewest packets of a control
+// connection that got as far as a transfer: greeting, login, PASV and the
+// transfer's command cost more.
+const (
+	ableToServer = 6
+	ableToClient = 5
+)
+
+// A session is an FTP control connection while sessions and data
+// connections are being put together.
+type session struct {
+	conn *Connection
+	fate fate
+	id   string
+	able bool
+	end  int64 // of the control connection, later parts included
+	idle int64 // seconds of silence before it was forgotten; 0 if it was not
+	// later holds what came after the silence.
+	later []*Connection
+	data []*dataConn
+}
+
+// A dataConn is a possible FTP data connection.
+type dataConn struct {
+	conn       *Connection
+	fate       fate
+	active     bool
+	candidates []*session // in the order of their likelihood
+	best       *session
+	// pair is the probability of best among the candidates, isFTP that it
+	// is a data connection at all.
+	pair, isFTP float64
+}
+
+// ftp finds the sessions and the data connections.
+type ftp struct {
+	control  map[uint16]bool
+	clients  []netip.Prefix
+	servers  []netip.Prefix
+	attr     *attributor
+	logEnd   int64
+	sessions []*session
+	data     []*dataConn
+}
+
+// find fills sessions and data from all connections, which are in time
+// order.
+func (f *ftp) find(cs []*Connection) {
+	f.findSessions(cs)
+	f.findIdle()
+	open := f.byPair()
+	services := f.serviceUse(cs, open)
+	for _, c := range cs {
+		if d := f.candidate(c, open); d != nil {
+			d.isFTP = probability(f.evidence(d, services[serviceOf(c)]))
+			if d.isFTP > 0.5 {
+				f.data = append(f.data, d)
+			}
+		}
+	}
+	f.pair()
+}
+
+func matches(ps []netip.Prefix, a flow.Addr) bool {
+	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a.Netip()) })
+}
+
+// findSessions takes every TCP connection to a control port that somebody in
+// the VPC opened, or that was let in. What scanners send to port 21 and a
+// filter rejects is no session.
+func (f *ftp) findSessions(cs []*Connection) {
+	for _, c := range cs {
+		if c.Tuple.Proto != flow.TCP || !f.control[c.Tuple.DstPort] || c.Unsolicited {
+			continue
+		}
+		if c.Client == nil && c.Inside == nil && c.Server != nil && c.Server.FromInitiator.Accepted == 0 {
+			continue
+		}
+		if !matches(f.clients, c.Tuple.Src) || !matches(f.servers, c.Tuple.Dst) {
+			continue
+		}
+		s := &session{conn: c, fate: fateOf(c, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
+		b := c.best()
+		s.able = s.fate.established && b.FromInitiator.Accepted >= ableToServer && b.FromResponder.Accepted >= ableToClient
+		if s.able && b.Closed {
+			s.end = lastAccept(b)
+		}
+		f.sessions = append(f.sessions, s)
+	}
+}
+
+// lastAccept is when the last accepted packet of a leg was seen. What was
+// rejected after the close does not prolong a connection.
+func lastAccept(l *Leg) int64 {
+	end := l.Start
+	for _, w := range l.windows {
+		if w.action != flow.Reject {
+			end = max(end, w.end)
+		}
+	}
+	return end
+}
+
+// rowID names a row by what identifies it in the log, so that it keeps its
+// name whatever else is analysed with it.
+func rowID(kind string, c *Connection) string {
+	h := sha256.Sum256(fmt.Appendf(nil, "%s %d %s", c.Tuple, c.Start, c.best().Interface.ID))
+	return kind + "-" + hex.EncodeToString(h[:6])
+}
+
+// findIdle joins what follows a silence to the session before it: packets of
+// the same five-tuple without a SYN, after longer than a NAT gateway
+// remembers.
+func (f *ftp) findIdle() {
+	last := map[flow.Tuple]*session{}
+	kept := f.sessions[:0]
+	for _, s := range f.sessions {
+		if before := last[s.conn.Tuple]; before != nil && continues(before.conn, s.conn) {
+			before.idle = s.conn.Start - before.end
+			before.end = s.end
+			before.later = append(before.later, s.conn)
+			continue
+		}
+		s.idle = longestSilence(s.conn)
+		last[s.conn.Tuple] = s
+		kept = append(kept, s)
+	}
+	f.sessions = kept
+}
+
+// continues reports whether c can only be what is left of the connection
+// before it.
+func continues(before, c *Connection) bool {
+	b, l := before.best(), c.best()
+	if before.NAT() == nil || b.Closed || c.Start-before.End < natIdle {
+		return false
+	}
+	if l.HasFlags {
+		return !l.Opened
+	}
+	return c.Outside == nil && l.FromInitiator.Packets() <= ableToServer
+}
+
+// longestSilence returns the seconds of silence after which the NAT gateway
+// answered with RST, within one connection; 0 if there were none.
+func longestSilence(c *Connection) int64 {
+	l := c.best()
+	if c.NAT() == nil || !l.FromResponder.Flags.Has(flow.RST) && l.HasFlags {
+		return 0
+	}
+	end := l.windows[0].end
+	for _, w := range l.windows {
+		if gap := w.start - end; gap > natIdle {
+			return gap
+		}
+		end = max(end, w.end)
+	}
+	return 0
+}
+
+// A pairKey is a client and a server.
+type pairKey struct{ client, server flow.Addr }
+
+// openSessions holds the able sessions of a client and a server by start,
+// those of a server by start, and which servers are known.
+type openSessions struct {
+	byPair   map[pairKey][]*session
+	byServer map[flow.Addr][]*session
+	starts   map[flow.Addr]int64
+}
+
+func (f *ftp) byPair() openSessions {
+	o := openSessions{byPair: map[pairKey][]*session{}, byServer: map[flow.Addr][]*session{}}
+	for _, s := range f.sessions {
+		if s.able {
+			k := pairKey{s.conn.Tuple.Src, s.conn.Tuple.Dst}
+			o.byPair[k] = append(o.byPair[k], s)
+			o.byServer[k.server] = append(o.byServer[k.server], s)
+		}
+	}
+	return o
+}
+
+// during returns the sessions, in order of their start, whose control
+// connection lived at time t. Times are whole seconds, so one second more
+// counts as inside.
+func during(ss []*session, t int64) []*session {
+	var in []*session
+	for _, s := range ss {
+		if s.conn.Start > t {
+			break
+		}
+		if t <= s.end+1 {
+			in = append(in, s)
+		}
+	}
+	return in
+}
+
+// candidate returns the connection as a possible data connection, or nil:
+// passive from the client to a port above 1023, or active from the server.
+func (f *ftp) candidate(c *Connection, o openSessions) *dataConn {
+	t := c.Tuple
+	if t.Proto != flow.TCP || f.control[t.DstPort] || f.control[t.SrcPort] || t.DstPort < 1024 {
+		return nil
+	}
+	d := &dataConn{conn: c}
+	switch {
+	case c.Unsolicited:
+		d.active = true
+		d.candidates = slices.DeleteFunc(during(o.byServer[t.Src], c.Start), func(s *session) bool { return s.conn.NAT() != c.Outside.Interface })
+		if c.Outside.FromInitiator.Bytes() > 64*c.Outside.FromInitiator.Packets() {
+			return nil // more than SYNs
+		}
+	default:
+		d.candidates = during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)
+		if len(d.candidates) == 0 && (t.SrcPort == activeSource || t.SrcPort == activeSourceTLS) {
+			d.active = true
+			d.candidates = during(o.byPair[pairKey{t.Dst, t.Src}], c.Start)
+		}
+	}
+	if len(d.candidates) == 0 {
+		return nil
+	}
+	d.fate = fateOf(c, f.attr, f.logEnd)
+	return d
+}
+
+// Ports from which servers open active data connections.
+const (
+	activeSource    = 20
+	activeSourceTLS = 989
+)
+
+// A service is a server's port.
+type service struct {
+	server flow.Addr
+	port   uint16
+}
+
+func serviceOf(c *Connection) service { return service{c.Tuple.Dst, c.Tuple.DstPort} }
+
+// A portUse is how often a server's port was used, and how often when the
+// client had no control connection to that server.
+type portUse struct {
+	total, outside int
+	median         int // uses of a port of this server, the median over its ports
+}
+
+// serviceUse counts the uses of every port above 1023 of every FTP server.
+func (f *ftp) serviceUse(cs []*Connection, o openSessions) map[service]portUse {
+	uses := map[service]portUse{}
+	for _, c := range cs {
+		t := c.Tuple
+		if t.Proto != flow.TCP || t.DstPort < 1024 || f.control[t.DstPort] || c.Unsolicited || len(o.byServer[t.Dst]) == 0 {
+			continue
+		}
+		u := uses[serviceOf(c)]
+		u.total++
+		if len(during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)) == 0 {
+			u.outside++
+		}
+		uses[serviceOf(c)] = u
+	}
+	counts := map[flow.Addr][]int{}
+	for s, u := range uses {
+		counts[s.server] = append(counts[s.server], u.total)
+	}
+	for s, u := range uses {
+		n := counts[s.server]
+		slices.Sort(n)
+		u.median = n[len(n)/2]
+		uses[s] = u
+	}
+	return uses
+}
+
+// evidence adds up the log-likelihood ratios for "FTP data connection"
+// against "something else between the same two hosts".
+func (f *ftp) evidence(d *dataConn, u portUse) float64 {
+	if d.active {
+		return openSessionPrior
+	}
+	return openSessionPrior + shapeEvidence(d) + portEvidence(d.conn.Tuple.DstPort, u)
+}
+
+// openSessionPrior says that a connection to a high port of an FTP server,
+// during a session with it, is nearly always its data.
+const openSessionPrior = 4
+
+// shapeEvidence looks at the payload each way. An FTP transfer in the clear
+// sends its payload one way and nothing the other; under TLS both sides
+// bring a handshake of several hundred bytes. A request of a hundred bytes
+// and its answer are another protocol.
+func shapeEvidence(d *dataConn) float64 {
+	l := d.conn.best()
+	if !d.fate.established {
+		return 0
+	}
+	minor := min(payload(l.FromInitiator), payload(l.FromResponder))
+	major := max(payload(l.FromInitiator), payload(l.FromResponder))
+	switch {
+	case minor <= sackSlack(l):
+		return 2
+	case minor < 300 && major > 0:
+		return -7
+	case controlLooksEncrypted(d.candidates):
+		return 1
+	}
+	return -3
+}
+
+// payload estimates the bytes above TCP of a direction: headers are 52 bytes
+// with time stamps and 40 without, and the first packet has 8 to 20 more.
+// The estimate takes the header size that fits the total.
+func payload(w Way) int {
+	if w.Accepted == 0 {
+		return 0
+	}
+	rest := int(w.AcceptedBytes) - 52*int(w.Accepted)
+	if rest < 0 {
+		rest = int(w.AcceptedBytes) - 40*int(w.Accepted)
+	}
+	return max(0, rest-8)
+}
+
+// sackSlack allows for selective acknowledgements, 12 bytes each on some of
+// the packets, in a direction without payload.
+func sackSlack(l *Leg) int {
+	n := int(min(l.FromInitiator.Accepted, l.FromResponder.Accepted))
+	return 12 + 12*n/10
+}
+
+// controlLooksEncrypted reports whether one of the sessions could be under
+// TLS: its packets carry more than the short lines of FTP commands.
+func controlLooksEncrypted(ss []*session) bool {
+	return slices.ContainsFunc(ss, func(s *session) bool {
+		l := s.conn.best()
+		return s.conn.Tuple.DstPort == implicitTLS || meanPayload(l.FromInitiator) > 25 || meanPayload(l.FromResponder) > 60
+	})
+}
+
+func meanPayload(w Way) float64 {
+	if w.Accepted == 0 {
+		return 0
+	}
+	return float64(payload(w)) / float64(w.Accepted)
+}
+
+// portEvidence counts against a port that was also used without any control
+// connection, and one that is used far more often than the server's other
+// ports: passive ports are drawn from a range, services keep theirs.
+func portEvidence(port uint16, u portUse) float64 {
+	e := -2 * float64(min(u.outside, 4))
+	if u.total > 3*max(1, u.median)+2 {
+		e -= 3
+	}
+	if wellKnown[port] {
+		e -= 4
+	}
+	return e
+}
+
+func probability(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
+
+// pair gives every data connection, in time order, the session that fits
+// best. FTP carries one data connection at a time per control connection, so
+// a session that is transferring is nearly out; of the others the one whose
+// last event is nearest is preferred, but only a little: which of several
+// sessions that one client opened at the same time it was, the log mostly
+// does not tell.
+func (f *ftp) pair() {
+	for _, d := range f.data {
+		weights := make(map[*session]float64, len(d.candidates))
+		total := 0.0
+		for _, s := range d.candidates {
+			w := s.weight(d)
+			weights[s] = w
+			total += w
+		}
+		slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
+		d.best = d.candidates[0]
+		d.pair = weights[d.best] / total
+		d.best.data = append(d.best.data, d)
+	}
+}
+
+// overlapWeight is how likely it is that a session that already has a data
+// connection running opens another: only when times are late.
+const overlapWeight = 1e-4
+
+// weight is how well the session fits the data connection, given the data
+// connections that it already has.
+func (s *session) weight(d *dataConn) float64 {
+	since := d.conn.Start - s.conn.Start
+	w := 1.0
+	for _, e := range s.data {
+		if e.conn.End > d.conn.Start+1 {
+			w = overlapWeight
+		}
+		since = min(since, max(0, d.conn.Start-e.conn.End))
+	}
+	return w / float64(2+since)
+}
+
+// rows turns the sessions and data connections into their tables. A data
+// connection is claimed by a session when its probability reaches
+// confidence.
+func (f *ftp) rows(confidence float64) ([]Session, []DataConnection) {
+	var sessions []Session
+	for _, s := range f.sessions {
+		sessions = append(sessions, s.row())
+	}
+	var data []DataConnection
+	for _, d := range f.data {
+		data = append(data, d.row(confidence))
+	}
+	return sessions, data
+}
+
+func (s *session) row() Session {
+	c, l := s.conn, s.conn.best()
+	r := Session{
+		ID: s.id, ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
+		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown", DataConnections: len(s.data),
+		BytesToServer: l.FromInitiator.AcceptedBytes, BytesToClient: l.FromResponder.AcceptedBytes, Confidence: 1,
+	}
+	if c.Tuple.DstPort == implicitTLS {
+		r.TLS = "implicit"
+	}
+	if c.Client != nil {
+		r.ClientInterface = c.Client.Interface.ID
+	}
+	if i := c.NAT(); i != nil {
+		r.NATInterface = i.ID
+	}
+	if a, p, ok := c.NATPort(); ok {
+		r.NATAddr, r.NATPort = a, p
+	}
+	r.Outcome, r.DiedAt, r.Cause, r.Confidence = s.outcome()
+	return r
+}
+
+func (s *session) mode() string {
+	passive, active := false, false
+	for _, d := range s.data {
+		passive, active = passive || !d.active, active || d.active
+	}
+	switch {
+	case passive && active:
+		return "mixed"
+	case passive:
+		return "passive"
+	case active:
+		return "active"
+	}
+	return "none"
+}
+
+// outcome judges the session by its control connection first, then by what
+// happened to its transfers.
+func (s *session) outcome() (o Outcome, diedAt, cause string, confidence float64) {
+	if f := s.fate; !f.established {
+		confidence = 0.9
+		if f.denial != nil {
+			confidence = f.denial.confidence
+		}
+		return f.outcome, f.diedAt, f.cause, confidence
+	}
+	if s.idle > 0 {
+		return OutcomeIdleTimeout, "P2", idleCause(s.idle), 0.9
+	}
+	for _, d := range s.data {
+		if d.fate.outcome == OutcomeBlocked {
+			return OutcomeBlocked, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
+		}
+	}
+	if len(s.data) == 0 && s.fate.outcome == OutcomeOK {
+		return OutcomeNoData, "", "no data connection belongs to it", 0.9
+	}
+	return s.fate.outcome, s.fate.diedAt, s.fate.cause, 0.95
+}
+
+func (d *dataConn) row(confidence float64) DataConnection {
+	c, l := d.conn, d.conn.best()
+	r := DataConnection{
+		ID: rowID("d", c), Confidence: round(d.pair * d.isFTP), Mode: "passive",
+		ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
+		Start: Time(c.Start), End: Time(c.End),
+		PacketsToServer: l.FromInitiator.Packets(), BytesToServer: l.FromInitiator.Bytes(),
+		PacketsToClient: l.FromResponder.Packets(), BytesToClient: l.FromResponder.Bytes(),
+		Outcome: d.fate.outcome, DiedAt: d.fate.diedAt, Cause: d.fate.cause,
+	}
+	if d.active {
+		r.Mode = "active"
+		r.ClientAddr, r.ClientPort, r.ServerAddr, r.ServerPort = r.ServerAddr, r.ServerPort, r.ClientAddr, r.ClientPort
+		r.PacketsToServer, r.PacketsToClient = r.PacketsToClient, r.PacketsToServer
+		r.BytesToServer, r.BytesToClient = r.BytesToClient, r.BytesToServer
+	}
+	if r.Confidence >= confidence {
+		r.SessionID = d.best.id
+	}
+	for _, s := range d.candidates {
+		r.Candidates = append(r.Candidates, s.id)
+	}
+	if a, p, ok := c.NATPort(); ok {
+		r.NATAddr, r.NATPort = a, p
+	}
+	return r
+}
+
+// round keeps three digits of a probability: more would be noise, and two
+// machines could differ in them.
+func round(p float64) float64 { return math.Round(p*1000) / 1000 }

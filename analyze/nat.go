@@ -1,0 +1,497 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"math"
+	"slices"
+
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// A Connection is one connection from end to end: what each network
+// interface on its way saw of it. Through a NAT gateway that is three legs;
+// any of them may be missing from the log.
+type Connection struct {
+	// Tuple is the five-tuple from initiator to responder as the initiator
+	// sends it, before translation. Dst is not valid when only the inside of
+	// a NAT gateway was logged without pkt-* fields: the server is unknown.
+	Tuple flow.Tuple
+
+	Client  *Leg // at the initiator's interface
+	Inside  *Leg // at the NAT gateway, towards the initiator
+	Outside *Leg // at the NAT gateway, towards the responder
+	Server  *Leg // at the responder's interface, when that is in the VPC
+
+	// Unsolicited is set for packets from outside to a NAT gateway that
+	// answer nothing. The gateway drops them, although they are logged as
+	// ACCEPT; Outside is the only leg.
+	Unsolicited bool
+
+	// Mapping is the confidence that Outside belongs to the other legs, and
+	// Others are the legs that fit nearly as well.
+	Mapping float64
+	Others  []*Leg
+
+	Start, End int64
+}
+
+// legs returns the legs that the log holds, in the order of the way.
+func (c *Connection) legs() []*Leg {
+	ls := make([]*Leg, 0, 4)
+	for _, l := range []*Leg{c.Client, c.Inside, c.Outside, c.Server} {
+		if l != nil {
+			ls = append(ls, l)
+		}
+	}
+	return ls
+}
+
+// NAT returns the NAT gateway's interface, or nil.
+func (c *Connection) NAT() *Interface {
+	switch {
+	case c.Inside != nil:
+		return c.Inside.Interface
+	case c.Outside != nil:
+		return c.Outside.Interface
+	}
+	return nil
+}
+
+// NATPort returns the address and port that the NAT gateway gave the
+// connection; ok is false when they are not known.
+func (c *Connection) NATPort() (addr flow.Addr, port uint16, ok bool) {
+	if c.Outside == nil || c.Unsolicited {
+		return flow.Addr{}, 0, false
+	}
+	return c.Outside.Header.Src, c.Outside.Header.SrcPort, true
+}
+
+// best returns the leg that tells most about the connection's totals: the
+// client's own, else the next on the way.
+func (c *Connection) best() *Leg { return c.legs()[0] }
+
+// settle sets what follows from the legs.
+func (c *Connection) settle() {
+	b := c.best()
+	c.Start, c.End = b.Start, b.End
+}
+
+// topology answers questions about addresses and interfaces from the
+// snapshots, or where there are none, from what private addresses mean.
+type topology struct {
+	history *rules.History
+}
+
+func (t topology) networks() []*rules.Network {
+	if t.history == nil {
+		return nil
+	}
+	return t.history.Networks()
+}
+
+// describe fills in what the snapshots know of an interface.
+func (t topology) describe(i *Interface) {
+	for _, n := range t.networks() {
+		if x := n.Interface(i.ID); x != nil {
+			i.SubnetID = cmp.Or(i.SubnetID, x.SubnetID)
+			i.VPCID = cmp.Or(i.VPCID, x.VPCID)
+			i.InstanceID = cmp.Or(i.InstanceID, x.InstanceID)
+			if x.Primary.IsValid() {
+				i.Addr = x.Primary
+			}
+		}
+		if g := n.NATGatewayOf(i.ID); g != nil {
+			i.NAT, i.GatewayID, i.NATEvidence = true, g.ID, "named by the snapshot as "+g.ID
+		}
+	}
+}
+
+// owns reports whether a is one of the interface's own addresses.
+func (t topology) owns(i *Interface, a flow.Addr) bool {
+	if a == i.Addr {
+		return true
+	}
+	for _, n := range t.networks() {
+		if x := n.Interface(i.ID); x != nil && slices.Contains(x.Addrs, a) {
+			return true
+		}
+		if g := n.NATGatewayOf(i.ID); g != nil && slices.Contains(g.PrivateAddrs, a) {
+			return true
+		}
+	}
+	return false
+}
+
+// local reports whether a is inside the interface's VPC.
+func (t topology) local(i *Interface, a flow.Addr) bool {
+	known := false
+	for _, n := range t.networks() {
+		if n.IsLocal(i.VPCID, a) {
+			return true
+		}
+		known = known || n.Interface(i.ID) != nil
+	}
+	return !known && isPrivate(a)
+}
+
+// findNATs marks the interfaces that belong to NAT gateways. The snapshot
+// says so; a regional gateway's records carry its ID; egress records with
+// somebody else's header address are translation at work; and without
+// pkt-* fields, connections in that come out again with the same counts.
+func findNATs(t topology, ifaces []*Interface, legs map[*Interface][]*Leg) {
+	for _, i := range ifaces {
+		switch {
+		case i.NAT:
+		case len(i.ID) > 4 && i.ID[:4] == "nat-":
+			i.NAT, i.GatewayID, i.NATEvidence = true, i.ID, "named by the records as "+i.ID
+		case i.foreign > 0 && i.InstanceID == "":
+			i.NAT, i.NATEvidence = true, fmt.Sprintf("%d records leave it with another's address, and no instance owns it", i.foreign)
+		case i.InstanceID == "":
+			if in, out := forwarded(t, i, legs[i]); out >= 3 && 2*out >= in {
+				i.NAT, i.NATEvidence = true, fmt.Sprintf("%d of %d connections into it come out again with the same packets", out, in)
+			}
+		}
+	}
+}
+
+// forwarded counts the connections from private addresses to the interface,
+// and those of them that have a twin from the interface to the same port.
+func forwarded(t topology, i *Interface, legs []*Leg) (in, out int) {
+	type twin struct {
+		port    uint16
+		to, fro uint64
+	}
+	twins := map[twin][]int64{}
+	for _, l := range legs {
+		if l.Seen.Src == i.Addr {
+			k := twin{l.Seen.DstPort, l.FromInitiator.Packets(), l.FromResponder.Accepted}
+			twins[k] = append(twins[k], l.Start)
+		}
+	}
+	for _, l := range legs {
+		if l.Seen.Dst != i.Addr || l.FromInitiator.Accepted == 0 || !t.local(i, l.Seen.Src) {
+			continue
+		}
+		in++
+		near := func(s int64) bool { return s-l.Start <= 2 && l.Start-s <= 2 }
+		if slices.ContainsFunc(twins[twin{l.Seen.DstPort, l.FromInitiator.Accepted, l.FromResponder.Packets()}], near) {
+			out++
+		}
+	}
+	return in, out
+}
+
+// side tells where a leg of a NAT gateway's interface leads.
+type side uint8
+
+const (
+	insideLeg side = iota
+	outsideLeg
+	unsolicitedLeg
+)
+
+// natSide classifies a leg at a NAT gateway and turns it so that its
+// initiator is the one that a NAT gateway allows: the client on the inside,
+// the gateway on the outside. What comes from outside and was never answered
+// is unsolicited.
+func natSide(t topology, l *Leg) side {
+	own, peer := l.Seen.Src, l.Seen.Dst
+	ownHeader := l.Header.Src
+	if own != l.Interface.Addr {
+		own, peer, ownHeader = peer, own, l.Header.Dst
+	}
+	translated := ownHeader != own && !t.owns(l.Interface, ownHeader)
+	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) {
+		l.turn(peer)
+		return insideLeg
+	}
+	if l.Seen.Src == peer && l.FromResponder.Packets() == 0 && !answersOnly(l) {
+		return unsolicitedLeg
+	}
+	l.turn(own)
+	return outsideLeg
+}
+
+// answersOnly reports whether the packets from the leg's initiator can only
+// be answers: a SYN with ACK, or what follows one.
+func answersOnly(l *Leg) bool { return l.FromInitiator.Flags.Has(flow.SYN | flow.ACK) }
+
+// turn makes the side with address src (as the interface saw it) the
+// initiator.
+func (l *Leg) turn(src flow.Addr) {
+	if l.Seen.Src == src {
+		return
+	}
+	l.Seen, l.Header = l.Seen.Reverse(), l.Header.Reverse()
+	for i := range l.windows {
+		l.windows[i].forward = !l.windows[i].forward
+	}
+	l.Initiator = ByTopology
+	l.sum()
+}
+
+// join puts the legs of all interfaces together into connections, in time
+// order.
+func join(t topology, legs []*Leg) []*Connection {
+	var clients, servers, inside, outside, unsolicited []*Leg
+	for _, l := range legs {
+		switch {
+		case l.Interface.NAT:
+			switch natSide(t, l) {
+			case insideLeg:
+				inside = append(inside, l)
+			case outsideLeg:
+				outside = append(outside, l)
+			case unsolicitedLeg:
+				unsolicited = append(unsolicited, l)
+			}
+		case l.FromInitiator.Direction == flow.Ingress:
+			servers = append(servers, l)
+		default:
+			clients = append(clients, l)
+		}
+	}
+	var cs []*Connection
+	for _, l := range clients {
+		cs = append(cs, &Connection{Tuple: l.Header, Client: l})
+	}
+	cs = attach(cs, servers, func(c *Connection) **Leg { return &c.Server })
+	cs = attach(cs, inside, func(c *Connection) **Leg { return &c.Inside })
+	mapPorts(t, cs, outside)
+	for _, c := range cs {
+		c.settle()
+	}
+	for _, l := range leftOver(cs, outside) {
+		c := &Connection{Tuple: l.Header, Outside: l}
+		c.settle()
+		cs = append(cs, c)
+	}
+	for _, l := range unsolicited {
+		c := &Connection{Tuple: l.Header, Outside: l, Unsolicited: true}
+		c.settle()
+		cs = append(cs, c)
+	}
+	slices.SortFunc(cs, compareConnections)
+	return cs
+}
+
+func compareConnections(a, b *Connection) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), a.Tuple.Compare(b.Tuple), cmp.Compare(a.End, b.End),
+		cmp.Compare(a.best().Interface.ID, b.best().Interface.ID))
+}
+
+// leftOver returns the outside legs that no connection has.
+func leftOver(cs []*Connection, outside []*Leg) []*Leg {
+	taken := map[*Leg]bool{}
+	for _, c := range cs {
+		taken[c.Outside] = true
+	}
+	return slices.DeleteFunc(slices.Clone(outside), func(l *Leg) bool { return taken[l] })
+}
+
+// callKey is what stays the same of a connection between the initiator's
+// interface and the inside of a NAT gateway, even in a log without pkt-*
+// fields, which shows the gateway for the server.
+type callKey struct {
+	src   flow.Addr
+	sport uint16
+	dport uint16
+	proto flow.Proto
+}
+
+func keyOf(t flow.Tuple) callKey { return callKey{t.Src, t.SrcPort, t.DstPort, t.Proto} }
+
+// attach gives each leg to the connection of the same five-tuple and time,
+// in the place that slot names, and makes a new connection of a leg that
+// finds none.
+func attach(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) []*Connection {
+	rows := map[callKey][]*Connection{}
+	for _, c := range cs {
+		if c.Client != nil {
+			rows[keyOf(c.Tuple)] = append(rows[keyOf(c.Tuple)], c)
+		}
+	}
+	cols := map[callKey][]*Leg{}
+	var order []callKey
+	for _, l := range legs {
+		k := keyOf(l.Header)
+		if cols[k] == nil {
+			order = append(order, k)
+		}
+		cols[k] = append(cols[k], l)
+	}
+	for _, k := range order {
+		taken := attachSame(rows[k], cols[k], slot)
+		for j, l := range cols[k] {
+			if !taken[j] {
+				c := &Connection{Tuple: l.Header}
+				if l.Interface.NAT && !l.HasHeader {
+					c.Tuple.Dst = flow.Addr{}
+				}
+				*slot(c) = l
+				cs = append(cs, c)
+			}
+		}
+	}
+	return cs
+}
+
+// attachSame assigns legs to connections of one key.
+func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (taken map[int]bool) {
+	var pairs []pairing
+	for i, c := range cs {
+		for j, l := range legs {
+			if (l.HasHeader || !l.Interface.NAT) && l.Header.Dst != c.Tuple.Dst {
+				continue
+			}
+			if cost := timeCost(c.Client.Start, l.Start) + countCost(c.Client.FromInitiator.Accepted, l.FromInitiator.Packets()); cost < aloneCost {
+				pairs = append(pairs, pairing{i, j, cost})
+			}
+		}
+	}
+	taken = map[int]bool{}
+	for i, a := range assign(len(cs), len(legs), pairs, aloneCost) {
+		if a.col >= 0 {
+			*slot(cs[i]) = legs[a.col]
+			taken[a.col] = true
+		}
+	}
+	return taken
+}
+
+// Costs of a match, as negative log-likelihoods up to a constant. They are
+// judgements, not fits: translation keeps counts exactly, so a difference
+// means lost records or another connection; times agree to a second, and
+// are documented to be late by up to 60.
+const (
+	// aloneCost is the cost of leaving a leg without its match, which
+	// happens when records were lost (SKIPDATA) or the log begins or ends.
+	aloneCost = 40
+	// startSlack is the farthest apart that two views of one start can be.
+	startSlack = 65
+)
+
+func timeCost(a, b int64) float64 {
+	switch d := math.Abs(float64(a - b)); {
+	case d > startSlack:
+		return aloneCost
+	case d <= 2:
+		return d * d / 2
+	default:
+		return 2 + (d-2)/4
+	}
+}
+
+func countCost(a, b uint64) float64 {
+	if a == b {
+		return 0
+	}
+	d := max(a, b) - min(a, b)
+	return min(12, 5+2*math.Log(float64(d)))
+}
+
+// mapKey is what the inside and the outside of a NAT gateway share for
+// certain.
+type mapKey struct {
+	nat   *Interface
+	dport uint16
+	proto flow.Proto
+}
+
+// mapPorts finds the outside leg of every connection with an inside leg: the
+// one with the same server, the same counts each way and the same times, all
+// concurrent connections together.
+func mapPorts(t topology, cs []*Connection, outside []*Leg) {
+	rows, cols := map[mapKey][]*Connection{}, map[mapKey][]*Leg{}
+	var order []mapKey
+	for _, c := range cs {
+		if c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 {
+			continue
+		}
+		k := mapKey{c.Inside.Interface, c.Tuple.DstPort, c.Tuple.Proto}
+		if rows[k] == nil {
+			order = append(order, k)
+		}
+		rows[k] = append(rows[k], c)
+	}
+	for _, l := range outside {
+		k := mapKey{l.Interface, l.Header.DstPort, l.Header.Proto}
+		cols[k] = append(cols[k], l)
+	}
+	for _, k := range order {
+		mapSame(rows[k], cols[k])
+	}
+}
+
+// mapSame assigns the outside legs of one key.
+func mapSame(cs []*Connection, legs []*Leg) {
+	slices.SortStableFunc(legs, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
+	var pairs []pairing
+	for i, c := range cs {
+		first, _ := slices.BinarySearchFunc(legs, c.Inside.Start-startSlack, func(l *Leg, s int64) int { return cmp.Compare(l.Start, s) })
+		for j := first; j < len(legs) && legs[j].Start <= c.Inside.Start+startSlack; j++ {
+			if c.Tuple.Dst.IsValid() && c.Tuple.Dst != legs[j].Header.Dst {
+				continue
+			}
+			if cost := translationCost(c.Inside, legs[j]); cost < aloneCost {
+				pairs = append(pairs, pairing{i, j, cost})
+			}
+		}
+	}
+	pairs = prune(pairs, len(cs), len(legs))
+	for i, a := range assign(len(cs), len(legs), pairs, aloneCost) {
+		if a.col < 0 {
+			continue
+		}
+		c := cs[i]
+		c.Outside, c.Mapping = legs[a.col], a.confidence
+		if !c.Tuple.Dst.IsValid() {
+			c.Tuple.Dst = c.Outside.Header.Dst
+		}
+		for _, j := range a.others {
+			c.Others = append(c.Others, legs[j])
+		}
+	}
+}
+
+// translationCost compares the two sides of a NAT gateway. What it accepted
+// on one side must arrive on the other, passed there or not.
+func translationCost(in, out *Leg) float64 {
+	return timeCost(in.Start, out.Start) +
+		countCost(in.FromInitiator.Accepted, out.FromInitiator.Packets()) +
+		countCost(in.FromInitiator.AcceptedBytes, out.FromInitiator.Bytes())/2 +
+		countCost(out.FromResponder.Accepted, in.FromResponder.Packets()) +
+		countCost(out.FromResponder.AcceptedBytes, in.FromResponder.Bytes())/2 +
+		lastCost(in.FromInitiator, out.FromInitiator)
+}
+
+// lastCost compares the last packets of one direction.
+func lastCost(a, b Way) float64 {
+	if a.Last == 0 || b.Last == 0 {
+		return 0
+	}
+	return min(6, timeCost(a.Last, b.Last))
+}
+
+// hopeless is how much worse than the best of its row and its column a
+// pairing must be to be left out. It keeps components small: a day of DNS
+// queries to one resolver is one chain of barely possible pairings.
+const hopeless = 14
+
+func prune(pairs []pairing, rows, cols int) []pairing {
+	bestRow, bestCol := make([]float64, rows), make([]float64, cols)
+	for i := range bestRow {
+		bestRow[i] = math.Inf(1)
+	}
+	for j := range bestCol {
+		bestCol[j] = math.Inf(1)
+	}
+	for _, p := range pairs {
+		bestRow[p.i], bestCol[p.j] = min(bestRow[p.i], p.cost), min(bestCol[p.j], p.cost)
+	}
+	return slices.DeleteFunc(pairs, func(p pairing) bool {
+		return p.cost > bestRow[p.i]+hopeless && p.cost > bestCol[p.j]+hopeless
+	})
+}

@@ -1,0 +1,316 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// maxPeers is the most peers that a slot keeps apart. Beyond it they are
+// kept as wider and wider networks, so that memory stays bounded however
+// many addresses the traffic has.
+const maxPeers = 256
+
+// Prefix lengths of peers, from the narrowest.
+var (
+	widths4 = []int{32, 24, 16, 8, 0}
+	widths6 = []int{128, 64, 48, 32, 0}
+)
+
+// A slotKey is a slot without its peer.
+type slotKey struct {
+	layer     rules.Layer
+	filter    string
+	direction flow.Direction
+	proto     flow.Proto
+	purpose   string
+	chosenBy  string
+	v6        bool
+}
+
+func (k slotKey) compare(l slotKey) int {
+	return cmp.Or(cmp.Compare(k.layer, l.layer), cmp.Compare(k.filter, l.filter), cmp.Compare(k.direction, l.direction),
+		cmp.Compare(k.purpose, l.purpose), cmp.Compare(k.proto, l.proto), cmp.Compare(k.chosenBy, l.chosenBy), compareBool(k.v6, l.v6))
+}
+
+// A slotUse is the demand at a slot by peer, in bounded memory: when there
+// are too many peers, all of them are widened. The result depends only on
+// the set of peers, not on their order.
+type slotUse struct {
+	width int // index into widths
+	peers map[netip.Prefix]*portUseAt
+}
+
+// portUseAt is the demand of one peer.
+type portUseAt struct {
+	connections     int
+	used, attempted rules.PortBitmap
+	entries         map[string]bool // the rules that let packets pass, in words
+}
+
+// demand collects which destination ports connections need at each filter.
+// Only connections that had a right to exist count: what a NAT gateway drops
+// silently, and late packets, widen nothing.
+type demand struct {
+	topo    topology
+	attr    *attributor
+	roles   roles
+	entries int
+	slots   map[slotKey]*slotUse
+}
+
+func newDemand(t topology, a *attributor, r roles, entries int) *demand {
+	return &demand{topo: t, attr: a, roles: r, entries: entries, slots: map[slotKey]*slotUse{}}
+}
+
+// add counts one connection at every filter on its way.
+func (d *demand) add(c *Connection) {
+	if c.Unsolicited || !answered(c) && !d.roles.isFTP(c) {
+		return
+	}
+	for _, h := range d.roles.hops(c) {
+		if !h.reached && !d.roles.isFTP(c) {
+			continue
+		}
+		purpose, chosenBy := d.roles.purpose(c, h)
+		for _, v := range filtersAt(d.attr.checkAt(h), h) {
+			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
+			d.slot(k).add(h, v.Rule)
+		}
+	}
+}
+
+// answered reports whether what reached an interface of the VPC from
+// outside was answered. A scan that the rules let in is no demand. What
+// starts inside always counts, and so does what was rejected on its way.
+func answered(c *Connection) bool {
+	return c.Server == nil || c.Client != nil || c.Server.FromResponder.Packets() > 0
+}
+
+// filtersAt returns the filters at a hop with what decides there. Where the
+// rules are not known, the subnet or the interface stands for them.
+func filtersAt(check rules.Check, h hop) []rules.Verdict {
+	vs := slices.Clone(check.Verdicts)
+	if !check.Unknown {
+		return vs
+	}
+	has := func(l rules.Layer) bool {
+		return slices.ContainsFunc(vs, func(v rules.Verdict) bool { return v.Layer == l })
+	}
+	if !has(rules.NACL) {
+		vs = append(vs, rules.Verdict{Layer: rules.NACL, ID: cmp.Or(h.iface.SubnetID, h.iface.ID)})
+	}
+	if !has(rules.SG) && !h.reply && !h.iface.NAT {
+		vs = append(vs, rules.Verdict{Layer: rules.SG, ID: h.iface.ID})
+	}
+	return vs
+}
+
+func (d *demand) slot(k slotKey) *slotUse {
+	s := d.slots[k]
+	if s == nil {
+		s = &slotUse{peers: map[netip.Prefix]*portUseAt{}}
+		d.slots[k] = s
+	}
+	return s
+}
+
+func (s *slotUse) add(h hop, rule string) {
+	p := s.peer(h.peer())
+	p.attempted.Add(h.tuple.DstPort)
+	if h.passed {
+		p.used.Add(h.tuple.DstPort)
+		p.connections++
+		if rule != "" {
+			p.entries[rule] = true
+		}
+	}
+}
+
+// peer returns the demand of the network that a is in.
+func (s *slotUse) peer(a flow.Addr) *portUseAt {
+	for {
+		prefix := a.Prefix(s.bits(a))
+		if p := s.peers[prefix]; p != nil {
+			return p
+		}
+		if len(s.peers) < maxPeers {
+			p := &portUseAt{entries: map[string]bool{}}
+			s.peers[prefix] = p
+			return p
+		}
+		s.widen()
+	}
+}
+
+func (s *slotUse) bits(a flow.Addr) int {
+	if a.Is4() {
+		return widths4[s.width]
+	}
+	return widths6[s.width]
+}
+
+// widen puts the peers into the next wider networks.
+func (s *slotUse) widen() {
+	s.width++
+	old := s.peers
+	s.peers = make(map[netip.Prefix]*portUseAt, len(old))
+	for p, use := range old {
+		a := flow.AddrFrom(p.Addr())
+		wide := a.Prefix(s.bits(a))
+		if s.peers[wide] == nil {
+			s.peers[wide] = use
+		} else {
+			s.peers[wide].merge(use)
+		}
+	}
+}
+
+func (p *portUseAt) merge(o *portUseAt) {
+	p.connections += o.connections
+	addAll(&p.used, o.used.Set())
+	addAll(&p.attempted, o.attempted.Set())
+	for e := range o.entries {
+		p.entries[e] = true
+	}
+}
+
+func addAll(b *rules.PortBitmap, s rules.PortSet) {
+	for _, r := range s.Ranges() {
+		for port := int(r.From); port <= int(r.To); port++ {
+			b.Add(uint16(port))
+		}
+	}
+}
+
+// rows makes the table of port demand.
+func (d *demand) rows() []PortDemand {
+	keys := make([]slotKey, 0, len(d.slots))
+	for k := range d.slots {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, slotKey.compare)
+	var rows []PortDemand
+	for _, k := range keys {
+		s := d.slots[k]
+		peers := make([]netip.Prefix, 0, len(s.peers))
+		for p := range s.peers {
+			peers = append(peers, p)
+		}
+		slices.SortFunc(peers, netip.Prefix.Compare)
+		for _, p := range peers {
+			rows = append(rows, d.row(k, p, s.peers[p]))
+		}
+	}
+	return rows
+}
+
+func (d *demand) row(k slotKey, peer netip.Prefix, p *portUseAt) PortDemand {
+	used, attempted := p.used.Set(), p.attempted.Set()
+	r := PortDemand{
+		Slot:   fmt.Sprintf("%s/%s/%s/%s", k.filter, k.direction, peer, k.purpose),
+		Filter: k.layer.String(), FilterID: k.filter, Direction: k.direction, Peer: peer.String(), Protocol: k.proto.String(),
+		Purpose: k.purpose, PortChosenBy: k.chosenBy, Connections: p.connections, DistinctPorts: used.Len(),
+		UnusedNow:       -1,
+		Ranges:          ranges(rules.Cover(used, d.entries)),
+		AttemptedRanges: ranges(rules.Cover(attempted, d.entries)),
+	}
+	r.Observed = r.Ranges
+	if !used.IsEmpty() {
+		r.Min, r.Max = used.Min(), used.Max()
+	}
+	if allowed, ok := d.allowed(k, peer); ok {
+		r.AllowedNow = ranges(allowed)
+		r.UnusedNow = allowed.Subtract(used).Len()
+	}
+	safe, keep := safeRange(k.chosenBy, used)
+	r.Safe, r.KeepReason = ranges(safe), keep
+	return r
+}
+
+// allowed returns the ports that the filter lets through for all of peer,
+// by the newest snapshot.
+func (d *demand) allowed(k slotKey, peer netip.Prefix) (rules.PortSet, bool) {
+	nets := d.topo.networks()
+	if len(nets) == 0 {
+		return rules.PortSet{}, false
+	}
+	n := nets[len(nets)-1]
+	if k.layer == rules.SG {
+		groups := strings.Split(k.filter, ";")
+		if n.Group(groups[0]) == nil {
+			return rules.PortSet{}, false
+		}
+		return n.GroupPorts(groups, k.direction, flow.AddrFrom(peer.Addr()), k.proto), true
+	}
+	acl := n.ACL(k.filter)
+	if acl == nil {
+		return rules.PortSet{}, false
+	}
+	every, _ := acl.AllowedPorts(k.direction, peer, k.proto)
+	return every, true
+}
+
+func ranges(s rules.PortSet) []string {
+	var out []string
+	for _, r := range s.Ranges() {
+		out = append(out, r.String())
+	}
+	return out
+}
+
+// A knownRange is a range from which a kind of host is known to pick ports.
+type knownRange struct {
+	name string
+	r    rules.PortRange
+}
+
+// natRange is what a NAT gateway picks source ports from, whatever was
+// observed. Source: VPC User Guide, "Network ACLs", ephemeral ports.
+var natRange = rules.PortRange{From: 1024, To: 65535}
+
+// clientRanges are the ephemeral port ranges of operating systems, the
+// narrowest first. Sources: support.microsoft.com 929851 and macOS's
+// net.inet.ip.portrange; Linux's ip_local_port_range.
+var clientRanges = []knownRange{
+	{"Windows or macOS", rules.PortRange{From: 49152, To: 65535}},
+	{"Linux", rules.PortRange{From: 32768, To: 60999}},
+	{"Linux, Windows or macOS", rules.PortRange{From: 32768, To: 65535}},
+}
+
+// fewPorts is how many different ports must have been seen to tell
+// operating systems apart: of twelve drawn from Linux's range, all lie in
+// the half above 49152 once in 30,000 times.
+const fewPorts = 12
+
+// safeRange returns the narrowest known range of whoever picks the port that
+// holds all observations, or why there is none.
+func safeRange(chosenBy string, used rules.PortSet) (safe rules.PortSet, keep string) {
+	switch chosenBy {
+	case chosenFixed:
+		return used, "the port is fixed"
+	case chosenNAT:
+		return rules.Ports(natRange), "a NAT gateway picks ports from 1024-65535, whatever was observed"
+	case chosenServer:
+		return rules.PortSet{}, ""
+	}
+	if k, ok := clientRange(used); ok {
+		return rules.Ports(k.r), ""
+	}
+	return rules.PortSet{}, "the observed ports fit no operating system's range"
+}
+
+func clientRange(used rules.PortSet) (knownRange, bool) {
+	for i, k := range clientRanges {
+		last := i == len(clientRanges)-1
+		if !used.IsEmpty() && used.Subtract(rules.Ports(k.r)).IsEmpty() && (last || used.Len() >= fewPorts) {
+			return k, true
+		}
+	}
+	return knownRange{}, false
+}

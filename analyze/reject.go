@@ -1,0 +1,300 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// A denial is why packets of one way of a leg were rejected. A way can have
+// several: before and after a rule was edited, and late packets at its end.
+type denial struct {
+	cause      Cause
+	id         string
+	rule       int
+	isDefault  bool
+	also       []string
+	words      string // what denied, for people
+	evidence   string
+	confidence float64
+
+	packets, bytes uint64
+	records        int
+	start, end     int64
+}
+
+// same reports whether two denials have one cause and can be one row.
+func (d denial) same(e denial) bool {
+	return d.cause == e.cause && d.id == e.id && d.rule == e.rule && slices.Equal(d.also, e.also)
+}
+
+func (d *denial) add(w window) {
+	if d.records == 0 || w.start < d.start {
+		d.start = w.start
+	}
+	d.end = max(d.end, w.end)
+	d.packets += w.packets
+	d.bytes += w.bytes
+	d.records++
+}
+
+// An attributor finds what rejected packets.
+type attributor struct {
+	history *rules.History
+	stale   map[string]int // filter and direction whose rules contradict an ACCEPT, by connections
+}
+
+// denials explains every rejected window of one way of the leg.
+func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
+	var ds []denial
+	for k, w := range l.windows {
+		if w.forward != fromInitiator || w.action != flow.Reject {
+			continue
+		}
+		d := a.explain(l, k)
+		if i := slices.IndexFunc(ds, d.same); i >= 0 {
+			ds[i].add(w)
+			continue
+		}
+		d.add(w)
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// explain names the cause of one rejected window, in the order in which the
+// evidence decides: what the record says itself, then whether the packet
+// came too late for any rule, then the rules in force.
+func (a *attributor) explain(l *Leg, k int) denial {
+	w := l.windows[k]
+	switch w.reason {
+	case reasonBPA:
+		return denial{cause: CauseBPA, confidence: 1, words: "VPC block public access", evidence: "reject-reason is BPA"}
+	case reasonEC:
+		return denial{cause: CauseEncryption, confidence: 1, words: "VPC encryption controls", evidence: "reject-reason is EC"}
+	}
+	check := a.check(l, w)
+	late, why := lateness(l, k)
+	if v, denied := check.Deciding(); denied && (!late || !passedBefore(l, k)) {
+		return byRule(l, w, check, v)
+	}
+	if late {
+		return denial{cause: CauseLate, confidence: lateConfidence(l, check), words: "a late packet: " + why,
+			evidence: why + "; " + ruleEvidence(check)}
+	}
+	return undecided(l, w, check)
+}
+
+// check evaluates the rules in force at the window's time.
+func (a *attributor) check(l *Leg, w window) rules.Check {
+	t, dir, reply := l.way(w.forward)
+	return a.history.At(w.start).Check(l.Interface.ID, dir, t, reply)
+}
+
+// way returns the header five-tuple and the direction of one way of the leg,
+// and whether its packets answer packets that the interface let through: a
+// stateful security group passes them unseen.
+func (l *Leg) way(fromInitiator bool) (t flow.Tuple, d flow.Direction, reply bool) {
+	if fromInitiator {
+		return l.Header, l.FromInitiator.Direction, false
+	}
+	return l.Header.Reverse(), l.FromResponder.Direction, l.FromInitiator.Accepted > 0
+}
+
+// byRule is a denial that evaluating the rules explains.
+func byRule(l *Leg, w window, check rules.Check, v rules.Verdict) denial {
+	d := denial{cause: CauseNACL, id: v.ID, rule: v.RuleNumber, isDefault: v.Default, words: v.ID + " " + v.Rule, confidence: 0.99}
+	if v.Layer == rules.SG {
+		d.cause, d.words = CauseSG, v.Rule
+	}
+	for _, b := range check.AlsoDenied() {
+		d.also = append(d.also, strings.TrimSpace(b.ID+" "+ruleName(b)))
+	}
+	d.evidence = ruleEvidence(check)
+	if check.Unknown {
+		d.confidence = 0.8
+	}
+	if passedSame(l, w) {
+		d.confidence = 0.7
+		d.evidence += "; other packets of this way were accepted: the rules may have been edited meanwhile"
+	}
+	return d
+}
+
+// ruleName gives "rule 100" or "rule *", and nothing for security groups.
+func ruleName(v rules.Verdict) string {
+	switch {
+	case v.Layer == rules.SG:
+		return ""
+	case v.Default:
+		return "rule *"
+	}
+	return fmt.Sprintf("rule %d", v.RuleNumber)
+}
+
+// ruleEvidence says what evaluating the rules gave.
+func ruleEvidence(check rules.Check) string {
+	var parts []string
+	for _, v := range check.Verdicts {
+		action := "denies"
+		if v.Allow {
+			action = "allows"
+		}
+		if v.Layer == rules.SG {
+			parts = append(parts, fmt.Sprintf("security group %s %s: %s", v.ID, action, v.Rule))
+		} else {
+			parts = append(parts, fmt.Sprintf("%s %s: %s", v.ID, action, v.Rule))
+		}
+	}
+	return strings.Join(append(parts, check.Notes...), "; ")
+}
+
+// passedBefore reports whether an earlier packet of the window's way was
+// accepted: its rules cannot be what rejects the later one.
+func passedBefore(l *Leg, k int) bool {
+	w := l.windows[k]
+	return slices.ContainsFunc(l.windows, func(v window) bool {
+		return v.forward == w.forward && v.action == flow.Accept && v.start <= w.start
+	})
+}
+
+// passedSame reports whether any packet of the window's way was accepted.
+func passedSame(l *Leg, w window) bool {
+	return slices.ContainsFunc(l.windows, func(v window) bool { return v.forward == w.forward && v.action == flow.Accept })
+}
+
+// latePackets is the most packets of a window that can still be stragglers.
+const latePackets = 5
+
+// lateness tells whether a rejected window came after its connection was
+// over: closed by FIN or RST, or forgotten after natIdle seconds of silence.
+// Nothing was accepted any more, either way, and the packets are few. Without
+// TCP flags the end itself is the evidence.
+func lateness(l *Leg, k int) (late bool, why string) {
+	w := l.windows[k]
+	accepted := int64(0)
+	closed := false
+	for j, v := range l.windows {
+		if j == k || v.action != flow.Accept {
+			continue
+		}
+		if v.start > w.end || v.end > w.start+1 {
+			return false, ""
+		}
+		accepted = max(accepted, v.end)
+		closed = closed || v.flags&(flow.FIN|flow.RST) != 0
+	}
+	opens := w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK)
+	switch {
+	case accepted == 0 || w.packets > latePackets || opens:
+		return false, ""
+	case closed:
+		return true, fmt.Sprintf("the connection was closed by FIN or RST %d s before", max(0, w.start-accepted))
+	case w.start-accepted >= natIdle:
+		return true, fmt.Sprintf("the connection had been silent for %d s, longer than a connection is remembered", w.start-accepted)
+	case !l.HasFlags && passedBefore(l, k):
+		return true, "the connection had ended: nothing was accepted any more"
+	}
+	return false, ""
+}
+
+func lateConfidence(l *Leg, check rules.Check) float64 {
+	switch {
+	case len(check.Verdicts) > 0 && l.HasFlags:
+		return 0.97
+	case l.HasFlags:
+		return 0.9
+	}
+	return 0.8
+}
+
+// undecided is what can be said when the rules are not known, or do not
+// explain the REJECT.
+func undecided(l *Leg, w window, check rules.Check) denial {
+	_, _, reply := l.way(w.forward)
+	known := len(check.Verdicts) > 0
+	d := denial{cause: CauseUndetermined, confidence: 0.5, evidence: ruleEvidence(check)}
+	if known && !check.Unknown {
+		d.words = "not what the snapshot says"
+		d.evidence = "the snapshot's rules allow it, so other rules were in force then: " + d.evidence
+		return d
+	}
+	switch {
+	case l.Interface.NAT:
+		d.cause, d.confidence = CauseNACL, 0.9
+		d.words = "the network ACL of the NAT gateway's subnet"
+		d.evidence = joinNotes("a NAT gateway has no security group, so only the network ACL is left", d.evidence)
+	case reply:
+		d.cause, d.confidence = CauseNACL, 0.85
+		d.words = "the network ACL of the interface's subnet"
+		d.evidence = joinNotes("it answers a flow that was accepted here; a stateful security group lets answers pass", d.evidence)
+	default:
+		d.words = "the security group or the network ACL"
+		d.evidence = joinNotes("a first packet can be rejected by the security group or by the network ACL", d.evidence)
+	}
+	return d
+}
+
+func joinNotes(a, b string) string {
+	if b == "" {
+		return a
+	}
+	return a + "; " + b
+}
+
+// verify compares an accepted way with the rules in force then. A snapshot
+// that would have denied it is stale.
+func (a *attributor) verify(l *Leg, fromInitiator bool) {
+	way := l.FromInitiator
+	if !fromInitiator {
+		way = l.FromResponder
+	}
+	if way.Accepted == 0 || way.Rejected > 0 {
+		return
+	}
+	t, dir, reply := l.way(fromInitiator)
+	check := a.history.At(way.First).Check(l.Interface.ID, dir, t, reply)
+	if v, denied := check.Deciding(); denied {
+		a.stale[fmt.Sprintf("%s %s", v.ID, dir)]++
+	}
+}
+
+// staleWarnings says which filters contradict the traffic.
+func (a *attributor) staleWarnings() []string {
+	var ws []string
+	for _, k := range sortedKeys(a.stale) {
+		ws = append(ws, fmt.Sprintf("the snapshot is stale: by its rules %s would have denied %d connections that were accepted", k, a.stale[k]))
+	}
+	return ws
+}
+
+// rejectedFlow makes the row of one denial.
+func rejectedFlow(l *Leg, p Point, fromInitiator bool, d denial) RejectedFlow {
+	seen := l.Seen
+	header, dir, _ := l.way(fromInitiator)
+	if !fromInitiator {
+		seen = seen.Reverse()
+	}
+	r := RejectedFlow{
+		InterfaceID: l.Interface.ID, SubnetID: l.Interface.SubnetID, Direction: dir, Point: p,
+		SrcAddr: seen.Src, DstAddr: seen.Dst, SrcPort: seen.SrcPort, DstPort: seen.DstPort, Protocol: uint8(seen.Proto),
+		Packets: d.packets, Bytes: d.bytes, Records: d.records, Start: Time(d.start), End: Time(d.end),
+		Cause: d.cause, CauseID: d.id, RuleNumber: d.rule, RuleDefault: d.isDefault, AlsoDeniedBy: d.also,
+		Confidence: d.confidence, Evidence: d.evidence,
+	}
+	if l.HasHeader {
+		r.PktSrcAddr, r.PktDstAddr = header.Src, header.Dst
+	}
+	return r
+}
+
+func compareRejects(a, b RejectedFlow) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), cmp.Compare(a.InterfaceID, b.InterfaceID),
+		a.SrcAddr.Compare(b.SrcAddr), cmp.Compare(a.SrcPort, b.SrcPort),
+		a.DstAddr.Compare(b.DstAddr), cmp.Compare(a.DstPort, b.DstPort), cmp.Compare(a.Protocol, b.Protocol),
+		cmp.Compare(a.End, b.End), cmp.Compare(a.Cause, b.Cause), cmp.Compare(a.CauseID, b.CauseID), cmp.Compare(a.RuleNumber, b.RuleNumber))
+}

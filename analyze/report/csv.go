@@ -1,0 +1,91 @@
+package report
+
+import (
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
+
+	"ephemera/analyze"
+)
+
+// WriteCSV writes sessions.csv, data_connections.csv, nat_mappings.csv,
+// rejects.csv and port_ranges.csv into dir, which it creates. A file is
+// replaced as a whole: a reader sees the old one or the new one. An error
+// names the file.
+//
+// A cell that a spreadsheet would run as a formula gets a leading
+// apostrophe.
+func WriteCSV(dir string, r *analyze.Result) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	for _, t := range tables(r) {
+		name := filepath.Join(dir, t.name+".csv")
+		if err := replaceFile(name, t.writeCSV); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// replaceFile writes a temporary file beside name and renames it to name.
+func replaceFile(name string, write func(io.Writer) error) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), name)
+}
+
+func (t table) writeCSV(w io.Writer) error {
+	out := csv.NewWriter(w)
+	cells := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		cells[i] = c.name
+	}
+	if err := out.Write(cells); err != nil {
+		return err
+	}
+	for n := range t.rows.Len() {
+		if err := out.Write(t.csvRow(cells, t.rows.Index(n))); err != nil {
+			return err
+		}
+	}
+	out.Flush()
+	return out.Error()
+}
+
+// csvRow fills cells with the columns of row.
+func (t table) csvRow(cells []string, row reflect.Value) []string {
+	for i, c := range t.columns {
+		cells[i] = neutralise(c.text(row))
+	}
+	return cells
+}
+
+// neutralise puts an apostrophe before a cell that a spreadsheet would run
+// as a formula. Source: OWASP, "CSV Injection". A plain negative number
+// stays a number.
+func neutralise(cell string) string {
+	if len(cell) < 2 || !strings.ContainsRune("=+-@\t\r", rune(cell[0])) {
+		return cell
+	}
+	if _, err := strconv.ParseFloat(cell, 64); err == nil && cell[0] == '-' {
+		return cell
+	}
+	return "'" + cell
+}

@@ -1,0 +1,367 @@
+package report
+
+import (
+	"bytes"
+	"crypto/sha256"
+	_ "embed"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"html/template"
+	"io"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"ephemera/analyze"
+	"ephemera/ingest/flow"
+)
+
+// maxRows is how many rows of a table the page holds. A browser sorts and
+// searches that many without delay; the CSV files have all rows.
+const maxRows = 20_000
+
+var (
+	//go:embed assets/report.html.tmpl
+	pageTemplate string
+	//go:embed assets/report.css
+	pageStyle string
+	//go:embed assets/report.js
+	pageScript string
+	//go:embed assets/vendor/tabulator.min.css
+	tableStyle string
+	//go:embed assets/vendor/tabulator.min.js
+	tableScript string
+	//go:embed assets/vendor/tabulator.LICENSE
+	tableLicense string
+	//go:embed assets/vendor/chart.umd.min.js
+	chartScript string
+	//go:embed assets/vendor/chart.LICENSE.md
+	chartLicense string
+)
+
+var pageTmpl = template.Must(template.New("report").Funcs(template.FuncMap{
+	"num":    grouped,
+	"utc":    utc,
+	"list":   func(items []string) string { return strings.Join(items, ", ") },
+	"addrs":  addrWords,
+	"picker": pickerWords,
+	"inward": func(d flow.Direction) bool { return d == flow.Ingress },
+	"add":    func(a, b int) int { return a + b },
+	"half":   func(n int) int { return n / 2 },
+	"lineY":  func(i int) int { return 14 + 16*i },
+}).Parse(pageTemplate))
+
+// page is what the template shows.
+type page struct {
+	Policy   string
+	Styles   []template.CSS
+	Scripts  []template.JS
+	Data     template.JS
+	Licenses []string
+
+	Verdict  verdict
+	Coverage analyze.Coverage
+	Span     string // the length of the log, in words
+	Tiles    []tile
+	Findings []analyze.Finding
+	Diagram  *diagram
+	Gate     struct{ Width, Row int } // measures of the diagram
+	Rules    []analyze.RuleUse
+	NAT      []analyze.NATInterface
+	Grids    []grid
+	Limits   []string // what the log cannot tell
+	Warnings []string
+}
+
+// verdict is the headline of the page.
+type verdict struct {
+	Kind analyze.Severity // Broken, or Info
+	Text string
+}
+
+// tile is one of the counts under the headline.
+type tile struct {
+	Label string
+	Count int
+	Note  string
+	Link  string
+}
+
+// grid is one of the searchable tables.
+type grid struct {
+	Name, Title, About string
+	Total, Shown       int
+}
+
+// newGrids describes the tables in their order.
+func newGrids(r *analyze.Result) []grid {
+	about := map[string][2]string{
+		"sessions":         {"Sessions", "One row a control connection. Choose a session to see only its data connections, mappings and rejects."},
+		"data_connections": {"Data connections", "One row a data connection, or an attempt at one. Without a session, the log does not decide between the candidates."},
+		"nat_mappings":     {"NAT mappings", "A client's connection and the port that the NAT gateway gave it."},
+		"rejects":          {"Rejected flows", "One row a flow that was rejected at one interface, and what rejected it."},
+		"port_ranges":      {"Port ranges", "One row a filter, direction, peer and purpose: the destination ports that connections needed there, for all traffic of the subnet."},
+	}
+	var grids []grid
+	for _, t := range tables(r) {
+		total := t.rows.Len()
+		grids = append(grids, grid{t.name, about[t.name][0], about[t.name][1], total, min(total, maxRows)})
+	}
+	return grids
+}
+
+// WriteHTML writes r as one page that needs no other file and no network.
+func WriteHTML(w io.Writer, r *analyze.Result) error {
+	data, err := pageData(r)
+	if err != nil {
+		return err
+	}
+	return pageTmpl.Execute(w, newPage(r, data))
+}
+
+func newPage(r *analyze.Result, data []byte) page {
+	p := page{
+		Styles:   []template.CSS{template.CSS(withoutMap(tableStyle)), template.CSS(pageStyle)},
+		Scripts:  []template.JS{template.JS(withoutMap(chartScript)), template.JS(withoutMap(tableScript)), template.JS(pageScript)},
+		Data:     template.JS(data),
+		Licenses: []string{"Chart.js\n\n" + chartLicense, "Tabulator\n\n" + tableLicense},
+		Verdict:  newVerdict(r),
+		Coverage: r.Coverage,
+		Span:     duration(r.Coverage.End - r.Coverage.Start),
+		Tiles:    newTiles(r),
+		Findings: bySeverity(r.Findings),
+		Diagram:  newDiagram(r),
+		Rules:    r.Rules,
+		NAT:      r.NATGateways,
+		Grids:    newGrids(r),
+		Limits:   limits(r.Coverage),
+		Warnings: r.Warnings,
+	}
+	p.Gate.Width, p.Gate.Row = gateWidth, rowHeight
+	p.Policy = policy(p.Styles, p.Scripts)
+	return p
+}
+
+// withoutMap drops the comment that makes developer tools look for a source
+// map beside the page.
+func withoutMap(source string) string {
+	for _, comment := range []string{"\n//# sourceMappingURL=", "\n/*# sourceMappingURL="} {
+		source, _, _ = strings.Cut(source, comment)
+	}
+	return source
+}
+
+// policy is a content security policy that allows these styles and scripts,
+// images inside the page, and nothing else.
+func policy(styles []template.CSS, scripts []template.JS) string {
+	s := "default-src 'none'; img-src data:; base-uri 'none'; form-action 'none'; style-src"
+	for _, style := range styles {
+		s += hashSource(string(style))
+	}
+	s += "; script-src"
+	for _, script := range scripts {
+		s += hashSource(string(script))
+	}
+	return s
+}
+
+func hashSource(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return " 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
+
+func newVerdict(r *analyze.Result) verdict {
+	for _, f := range r.Findings {
+		if f.Severity == analyze.Broken {
+			return verdict{analyze.Broken, f.Title}
+		}
+	}
+	switch {
+	case r.Coverage.Records == 0:
+		return verdict{analyze.Info, "The log holds no traffic"}
+	case len(r.Sessions) == 0:
+		return verdict{analyze.Info, "No FTP session in this log"}
+	}
+	return verdict{analyze.Info, "Nothing was stopped"}
+}
+
+func newTiles(r *analyze.Result) []tile {
+	ok := func(o analyze.Outcome) bool { return o == analyze.OutcomeOK }
+	sessions, data, abstained := 0, 0, 0
+	for _, s := range r.Sessions {
+		if ok(s.Outcome) {
+			sessions++
+		}
+	}
+	for _, d := range r.Data {
+		if ok(d.Outcome) {
+			data++
+		}
+		if d.SessionID == "" {
+			abstained++
+		}
+	}
+	dataNote := grouped(data) + " ok"
+	if abstained > 0 {
+		dataNote += ", " + grouped(abstained) + " ambiguous"
+	}
+	return []tile{
+		{"FTP sessions", len(r.Sessions), grouped(sessions) + " ok", "sessions"},
+		{"Data connections", len(r.Data), dataNote, "data_connections"},
+		{"Rejected flows", len(r.Rejects), rejectNote(r.Rejects), "rejects"},
+		{"NAT mappings", len(r.Mappings), grouped(len(r.NATGateways)) + " NAT interface(s)", "nat_mappings"},
+	}
+}
+
+func rejectNote(rejects []analyze.RejectedFlow) string {
+	unknown := 0
+	for _, f := range rejects {
+		if f.Cause == analyze.CauseUndetermined {
+			unknown++
+		}
+	}
+	if unknown == 0 {
+		return "all explained"
+	}
+	return grouped(unknown) + " without a known cause"
+}
+
+// bySeverity puts what breaks transfers first.
+func bySeverity(findings []analyze.Finding) []analyze.Finding {
+	order := []analyze.Severity{analyze.Broken, analyze.Warn, analyze.Info}
+	sorted := slices.Clone(findings)
+	slices.SortStableFunc(sorted, func(x, y analyze.Finding) int {
+		return slices.Index(order, x.Severity) - slices.Index(order, y.Severity)
+	})
+	return sorted
+}
+
+// limits says what a log with this coverage cannot tell.
+func limits(c analyze.Coverage) []string {
+	var all []string
+	add := func(is bool, text string) {
+		if is {
+			all = append(all, text)
+		}
+	}
+	add(!c.Flags, "The log has no tcp-flags: who opened a connection is taken from the order of packets and from known ports.")
+	add(!c.HeaderAddrs, "The log has no pkt-srcaddr and pkt-dstaddr: connections are joined across the NAT gateway by their packets, bytes and times.")
+	add(!c.Snapshot, "The rules were not given (--network): what rejected a flow is taken from the log alone, and allowed ports are not known.")
+	add(c.SkipData > 0, "AWS lost records in "+grouped(c.SkipData)+" interval(s) (SKIPDATA): connections can be missing or look shorter than they were.")
+	add(c.BadRecords > 0, grouped(c.BadRecords)+" record(s) could not be read and were left out.")
+	add(true, "A flow log holds no payload: FTP commands, file names and the server's answers are not in it, with or without TLS.")
+	return all
+}
+
+// pageData is what the scripts of the page read: the tables, the rules and
+// the counts behind the charts. It is safe inside a script element.
+func pageData(r *analyze.Result) ([]byte, error) {
+	b := []byte(`{"tables": {`)
+	for i, t := range tables(r) {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = append(strconv.AppendQuote(append(b, '\n'), t.name), ": "...)
+		var err error
+		if b, err = t.appendRows(b, maxRows); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.name, err)
+		}
+	}
+	b = append(b, "\n},\n\"rules\": "...)
+	b, err := appendJSON(b, reflect.ValueOf(r.Rules))
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	charts, err := json.Marshal(struct {
+		Timeline timeline      `json:"timeline"`
+		Rejects  []rejectCount `json:"rejects"`
+	}{newTimeline(r.Sessions), countRejects(r.Rejects)})
+	b = append(append(append(b, ",\n\"charts\": "...), charts...), "\n}"...)
+	return bytes.TrimSpace(b), err
+}
+
+// appendRows appends the first rows of t as lists, a row a line; what is
+// empty is null.
+func (t table) appendRows(b []byte, most int) ([]byte, error) {
+	names := make([]string, len(t.columns))
+	for i, c := range t.columns {
+		names[i] = c.name
+	}
+	total := t.rows.Len()
+	b = fmt.Appendf(b, `{"total": %d, "columns": ["%s"], "rows": [`, total, strings.Join(names, `", "`))
+	for n := range min(total, most) {
+		if n > 0 {
+			b = append(b, ',')
+		}
+		row := t.rows.Index(n)
+		var err error
+		b, err = appendList(append(b, '\n'), len(t.columns), func(b []byte, i int) ([]byte, error) {
+			if t.columns[i].isEmpty(row) {
+				return append(b, "null"...), nil
+			}
+			return appendJSON(b, row.Field(t.columns[i].field))
+		})
+		if err != nil {
+			return nil, fmt.Errorf("row %d: %w", n, err)
+		}
+	}
+	return append(b, "]}"...), nil
+}
+
+// grouped writes n with a comma between groups of three digits.
+func grouped(n int) string {
+	s := strconv.Itoa(n)
+	for i := len(s) - 3; i > 0 && s[i-1] != '-'; i -= 3 {
+		s = s[:i] + "," + s[i:]
+	}
+	return s
+}
+
+func utc(t analyze.Time) string {
+	if t == 0 {
+		return "–"
+	}
+	return time.Unix(int64(t), 0).UTC().Format("2006-01-02 15:04:05")
+}
+
+// duration writes a number of seconds in its two largest units.
+func duration(t analyze.Time) string {
+	units := []struct {
+		seconds analyze.Time
+		name    string
+	}{{86400, "d"}, {3600, "h"}, {60, "min"}, {1, "s"}}
+	for i, u := range units {
+		if t < u.seconds {
+			continue
+		}
+		s := strconv.Itoa(int(t/u.seconds)) + " " + u.name
+		if i+1 < len(units) && t%u.seconds >= units[i+1].seconds {
+			s += " " + strconv.Itoa(int(t%u.seconds/units[i+1].seconds)) + " " + units[i+1].name
+		}
+		return s
+	}
+	return "0 s"
+}
+
+func addrWords(addrs []flow.Addr) string {
+	words := make([]string, len(addrs))
+	for i, a := range addrs {
+		words[i] = a.String()
+	}
+	return strings.Join(words, ", ")
+}
+
+// pickerWords names who picks the port.
+func pickerWords(chosenBy string) string {
+	words := map[string]string{
+		"fixed": "nobody, it is fixed", "server": "the FTP server",
+		"client-os": "the client's OS", "nat-gateway": "the NAT gateway",
+	}
+	if w, ok := words[chosenBy]; ok {
+		return w
+	}
+	return chosenBy
+}

@@ -1,0 +1,246 @@
+package report
+
+import (
+	"bytes"
+	"encoding/csv"
+	"encoding/json"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"strings"
+	"testing"
+
+	"ephemera/analyze"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files")
+
+// golden compares got with a file under testdata, or rewrites the file.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name)
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s differs at byte %d; got:\n%s", path, firstDifference(got, want), excerpt(got, firstDifference(got, want)))
+	}
+}
+
+func firstDifference(a, b []byte) int {
+	for i := range min(len(a), len(b)) {
+		if a[i] != b[i] {
+			return i
+		}
+	}
+	return min(len(a), len(b))
+}
+
+func excerpt(b []byte, at int) []byte { return b[max(0, at-200):min(len(b), at+200)] }
+
+func render(t *testing.T, write func(io.Writer, *analyze.Result) error, r *analyze.Result) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := write(&b, r); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func readAll(t *testing.T, name string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// writeCSV returns the files that WriteCSV makes of r.
+func writeCSV(t *testing.T, r *analyze.Result) map[string][]byte {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "new", "csv")
+	if err := WriteCSV(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := map[string][]byte{}
+	for _, e := range entries {
+		files[e.Name()] = readAll(t, filepath.Join(dir, e.Name()))
+	}
+	return files
+}
+
+func TestGolden(t *testing.T) {
+	for name, b := range writeCSV(t, fixture()) {
+		golden(t, name, b)
+	}
+	golden(t, "report.json", render(t, WriteJSON, fixture()))
+	golden(t, "report.html", withoutLibraries(render(t, WriteHTML, fixture())))
+	golden(t, "empty.json", render(t, WriteJSON, &analyze.Result{}))
+	golden(t, "empty.html", withoutLibraries(render(t, WriteHTML, &analyze.Result{})))
+}
+
+// withoutLibraries puts a name in the place of the vendored libraries and
+// their licences.
+func withoutLibraries(page []byte) []byte {
+	s := string(page)
+	for name, text := range map[string]string{
+		"[chart.umd.min.js]": withoutMap(chartScript), "[tabulator.min.js]": withoutMap(tableScript),
+		"[tabulator.min.css]": withoutMap(tableStyle), "[report.css]": pageStyle, "[report.js]": pageScript,
+	} {
+		s = strings.Replace(s, text, name, 1)
+	}
+	s = regexp.MustCompile(`sha256-[^']+`).ReplaceAllString(s, "sha256-…")
+	return []byte(regexp.MustCompile(`(?s)<pre>.*</pre>`).ReplaceAllString(s, "<pre>[licences]</pre>"))
+}
+
+// The contract's columns, in its order.
+func TestColumns(t *testing.T) {
+	want := map[string]string{
+		"sessions":         "session_id client_addr client_port server_addr server_port client_interface nat_addr nat_port nat_interface start end mode tls data_connections bytes_to_server bytes_to_client outcome died_at cause confidence",
+		"data_connections": "data_id session_id candidates confidence mode client_addr client_port server_addr server_port start end packets_to_server packets_to_client bytes_to_server bytes_to_client nat_addr nat_port outcome died_at cause",
+		"nat_mappings":     "protocol client_addr client_port server_addr server_port client_interface nat_interface nat_addr nat_port start end confidence candidates",
+		"rejects":          "interface_id subnet_id direction point srcaddr dstaddr srcport dstport pkt_srcaddr pkt_dstaddr protocol packets bytes records start end cause cause_id rule_number rule_default also_denied_by session_id confidence evidence",
+		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges",
+	}
+	for _, table := range tables(&analyze.Result{}) {
+		var names []string
+		for _, c := range table.columns {
+			names = append(names, c.name)
+		}
+		if got := strings.Join(names, " "); got != want[table.name] {
+			t.Errorf("%s\n got %s\nwant %s", table.name, got, want[table.name])
+		}
+		delete(want, table.name)
+	}
+	if len(want) > 0 {
+		t.Errorf("no table for %v", want)
+	}
+}
+
+func TestCSVReadsBack(t *testing.T) {
+	r := fixture()
+	files := writeCSV(t, r)
+	for _, table := range tables(r) {
+		records, err := csv.NewReader(bytes.NewReader(files[table.name+".csv"])).ReadAll()
+		if err != nil {
+			t.Fatalf("%s: %v", table.name, err)
+		}
+		if got, want := len(records), table.rows.Len()+1; got != want {
+			t.Fatalf("%s: got %d records, want %d", table.name, got, want)
+		}
+		for i, record := range records[1:] {
+			for j, cell := range record {
+				if want := table.columns[j].text(table.rows.Index(i)); cell != want {
+					t.Errorf("%s row %d, %s: got %q, want %q", table.name, i, table.columns[j].name, cell, want)
+				}
+			}
+		}
+	}
+}
+
+func TestCellText(t *testing.T) {
+	nothing := (*int)(nil)
+	for _, c := range []struct {
+		value any
+		want  string
+	}{
+		{0.5, "0.5"}, {1.0, "1"}, {0.0, "0"}, {0.33333333, "0.3333"}, {-0.00001, "0"}, {100.0, "100"},
+		{[]string{"1-2", "7"}, "1-2;7"}, {[]string(nil), ""}, {-1, ""}, {0, "0"}, {nothing, ""}, {ptr(0), "0"}, {ptr(0.25), "0.25"},
+		{analyze.Time(0), ""}, {at("10:00:00"), "2026-11-22T10:00:00Z"}, {analyze.NoPoint, ""}, {analyze.P4, "P4"},
+		{addr("2001:db8::1"), "2001:db8::1"}, {addr("0.0.0.0"), "0.0.0.0"}, {uint8(6), "6"}, {true, "true"}, {analyze.OutcomeOK, "ok"},
+	} {
+		if got := cellText(reflect.ValueOf(c.value)); got != c.want {
+			t.Errorf("%#v: got %q, want %q", c.value, got, c.want)
+		}
+	}
+}
+
+func TestNeutralise(t *testing.T) {
+	for _, c := range []struct{ cell, want string }{
+		{"=cmd()", "'=cmd()"}, {"+1+1", "'+1+1"}, {"-1+1", "'-1+1"}, {"@SUM(A1)", "'@SUM(A1)"}, {"\t=1", "'\t=1"}, {"\r=1", "'\r=1"},
+		{"-5", "-5"}, {"-0.25", "-0.25"}, {"-", "-"}, {"=", "="}, {"", ""}, {"a=b", "a=b"}, {"'=x", "'=x"}, {"äö", "äö"},
+	} {
+		if got := neutralise(c.cell); got != c.want {
+			t.Errorf("%q: got %q, want %q", c.cell, got, c.want)
+		}
+	}
+}
+
+func TestWriteCSVNamesTheFile(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "rejects.csv", "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	err := WriteCSV(dir, fixture())
+	if err == nil || !strings.Contains(err.Error(), "rejects.csv") {
+		t.Errorf("got %v, want an error that names rejects.csv", err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, ".*")); len(left) > 0 {
+		t.Errorf("temporary files are left: %v", left)
+	}
+}
+
+// What JSON says is what encoding/json reads.
+func TestJSONIsValid(t *testing.T) {
+	for name, r := range map[string]*analyze.Result{"fixture": fixture(), "empty": {}, "hostile": hostileResult()} {
+		var members map[string]any
+		if err := json.Unmarshal(render(t, WriteJSON, r), &members); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		for key, v := range members {
+			if v == nil {
+				t.Errorf("%s: %s is null", name, key)
+			}
+		}
+	}
+}
+
+func TestDeterministic(t *testing.T) {
+	for range 20 {
+		for name, write := range map[string]func(io.Writer, *analyze.Result) error{"JSON": WriteJSON, "HTML": WriteHTML} {
+			if !bytes.Equal(render(t, write, fixture()), render(t, write, fixture())) {
+				t.Errorf("two %s reports of one Result differ", name)
+			}
+		}
+		if a, b := writeCSV(t, fixture()), writeCSV(t, fixture()); !reflect.DeepEqual(a, b) {
+			t.Error("two CSV reports of one Result differ")
+		}
+	}
+}
+
+type failingWriter struct{ left int }
+
+func (w *failingWriter) Write(b []byte) (int, error) {
+	if w.left -= len(b); w.left < 0 {
+		return 0, io.ErrShortWrite
+	}
+	return len(b), nil
+}
+
+func TestWriteErrorsAreReturned(t *testing.T) {
+	for _, room := range []int{0, 100, 5000} {
+		if err := WriteJSON(&failingWriter{room}, fixture()); err == nil {
+			t.Errorf("WriteJSON with room for %d bytes: no error", room)
+		}
+		if err := WriteHTML(&failingWriter{room}, fixture()); err == nil {
+			t.Errorf("WriteHTML with room for %d bytes: no error", room)
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package analyze
+
+import (
+	"slices"
+
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// Purposes of a connection's ports, as the port demand names them.
+const (
+	purposeControl = "control"
+	purposeData    = "data"
+	purposeReply   = "reply"
+	purposeOther   = "other"
+)
+
+// Choosers: who picks a destination port.
+const (
+	chosenFixed  = "fixed"
+	chosenServer = "server"
+	chosenClient = "client-os"
+	chosenNAT    = "nat-gateway"
+)
+
+// roles tells what FTP knows of a connection.
+type roles struct {
+	session map[*Connection]*session
+	data    map[*Connection]*dataConn
+	// gateway is the NAT gateway's interface that most connections of a
+	// client's interface went through: the one that a connection would have
+	// met which died before.
+	gateway map[*Interface]*Interface
+}
+
+func (f *ftp) roles() roles {
+	r := roles{session: map[*Connection]*session{}, data: map[*Connection]*dataConn{}, gateway: map[*Interface]*Interface{}}
+	for _, s := range f.sessions {
+		r.session[s.conn] = s
+		for _, c := range s.later {
+			r.session[c] = s
+		}
+	}
+	for _, d := range f.data {
+		r.data[d.conn] = d
+	}
+	return r
+}
+
+// learnGateways counts which NAT gateway serves which client interface.
+func (r roles) learnGateways(cs []*Connection) {
+	count := map[*Interface]map[*Interface]int{}
+	for _, c := range cs {
+		if c.Client == nil || c.NAT() == nil {
+			continue
+		}
+		i := c.Client.Interface
+		if count[i] == nil {
+			count[i] = map[*Interface]int{}
+		}
+		count[i][c.NAT()]++
+	}
+	for i, n := range count {
+		var best *Interface
+		for g, k := range n {
+			if best == nil || k > n[best] || k == n[best] && g.ID < best.ID {
+				best = g
+			}
+		}
+		r.gateway[i] = best
+	}
+}
+
+// isFTP reports whether the connection is an FTP control or data connection.
+func (r roles) isFTP(c *Connection) bool { return r.session[c] != nil || r.data[c] != nil }
+
+// purpose names what the packets of one way are for, and who picked the port
+// that they go to.
+func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
+	active := r.data[c] != nil && r.data[c].active
+	switch {
+	case !h.fromInitiator:
+		purpose, chosenBy = purposeReply, chosenClient
+		if h.point == P4 {
+			chosenBy = chosenNAT
+		}
+		if active {
+			chosenBy = chosenFixed
+		}
+	case r.session[c] != nil:
+		return purposeControl, chosenFixed
+	case active:
+		return purposeData, chosenClient
+	case r.data[c] != nil:
+		return purposeData, chosenServer
+	case c.Tuple.DstPort < 1024 || wellKnown[c.Tuple.DstPort]:
+		chosenBy = chosenFixed
+	default:
+		chosenBy = chosenServer
+	}
+	if !r.isFTP(c) {
+		purpose = purposeOther
+	}
+	return purpose, chosenBy
+}
+
+// A hop is one point of a connection's way as the filters there see it,
+// whether the connection came that far or not.
+type hop struct {
+	point         Point
+	iface         *Interface
+	direction     flow.Direction
+	tuple         flow.Tuple // header addresses, in the direction of the packet
+	fromInitiator bool
+	reply         bool // answers what a security group there has let through
+	reached       bool // packets were seen
+	passed        bool // and accepted
+	time          int64
+}
+
+// peer is the far end from the filter's point of view.
+func (h hop) peer() flow.Addr {
+	if h.direction == flow.Egress {
+		return h.tuple.Dst
+	}
+	return h.tuple.Src
+}
+
+// hops returns the filters' points on the connection's way, those included
+// that it would have met had it not died before. Points at which the header
+// addresses or the port are not known are left out.
+func (r roles) hops(c *Connection) []hop {
+	if c.Unsolicited {
+		return nil
+	}
+	var hs []hop
+	for _, s := range r.allStops(c) {
+		h := hop{point: s.point, fromInitiator: s.fromInitiator, time: c.Start}
+		if s.leg != nil {
+			h.iface = s.leg.Interface
+			h.tuple, h.direction, h.reply = s.leg.way(s.fromInitiator)
+			w := s.way()
+			h.reached, h.passed = w.Packets() > 0, w.Accepted > 0
+			if w.First > 0 {
+				h.time = w.First
+			}
+		}
+		if h, ok := r.imagine(c, h); ok {
+			hs = append(hs, h)
+		}
+	}
+	return hs
+}
+
+// allStops returns the stops of the way through the NAT gateway even if the
+// connection died before it.
+func (r roles) allStops(c *Connection) []stop {
+	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP(c) || c.Server != nil {
+		return c.stops()
+	}
+	return []stop{{P1, c.Client, true}, {P2, nil, true}, {P3, nil, true}, {P4, nil, false}, {P5, nil, false}, {P6, c.Client, false}}
+}
+
+// imagine completes a hop that has no leg, or whose packets never came.
+func (r roles) imagine(c *Connection, h hop) (hop, bool) {
+	gateway := c.NAT()
+	if gateway == nil && c.Client != nil {
+		gateway = r.gateway[c.Client.Interface]
+	}
+	switch h.point {
+	case P2, P5:
+		h.iface, h.tuple, h.direction = gateway, c.Tuple, flow.Ingress
+		if h.point == P5 {
+			h.tuple, h.direction = c.Tuple.Reverse(), flow.Egress
+		}
+	case P3, P4:
+		if h.iface == nil {
+			if h.point == P4 {
+				return h, false // the NAT gateway never picked a port
+			}
+			h.iface, h.direction = gateway, flow.Egress
+			h.tuple = flow.Tuple{Src: gateway.Addr, Dst: c.Tuple.Dst, DstPort: c.Tuple.DstPort, Proto: c.Tuple.Proto}
+		}
+	case P6:
+		h.reply = true
+	}
+	return h, h.iface != nil && h.peer().IsValid()
+}
+
+// rejects makes the table of rejected flows.
+func rejects(cs []*Connection, a *attributor, r roles, confidence float64) []RejectedFlow {
+	var rows []RejectedFlow
+	for _, c := range cs {
+		for _, l := range c.legs() {
+			for _, fromInitiator := range []bool{true, false} {
+				a.verify(l, fromInitiator)
+				for _, d := range a.denials(l, fromInitiator) {
+					row := rejectedFlow(l, c.point(l, fromInitiator), fromInitiator, d)
+					row.SessionID = r.sessionID(c, confidence)
+					rows = append(rows, row)
+				}
+			}
+		}
+	}
+	slices.SortFunc(rows, compareRejects)
+	return rows
+}
+
+// sessionID names the session that the connection belongs to, if the log
+// decides it.
+func (r roles) sessionID(c *Connection, confidence float64) string {
+	if s := r.session[c]; s != nil {
+		return s.id
+	}
+	if d := r.data[c]; d != nil && d.pair*d.isFTP >= confidence {
+		return d.best.id
+	}
+	return ""
+}
+
+// checkAt evaluates the rules at a hop.
+func (a *attributor) checkAt(h hop) rules.Check {
+	return a.history.At(h.time).Check(h.iface.ID, h.direction, h.tuple, h.reply)
+}

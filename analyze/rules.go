@@ -1,0 +1,310 @@
+package analyze
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// A ruleKey is one of the rules that FTP needs on its way: a filter, at a
+// point, for a purpose.
+type ruleKey struct {
+	point    Point
+	layer    rules.Layer
+	filter   string
+	dir      flow.Direction
+	purpose  string
+	chosenBy string
+}
+
+// compare puts the rules in the order in which a connection meets them.
+func (k ruleKey) compare(l ruleKey) int {
+	return cmp.Or(cmp.Compare(k.point, l.point), cmp.Compare(k.metAs(), l.metAs()), cmp.Compare(k.filter, l.filter),
+		cmp.Compare(k.purpose, l.purpose), cmp.Compare(k.chosenBy, l.chosenBy))
+}
+
+// metAs orders the layers at one point: on the way out the security group
+// comes first, on the way in the network ACL.
+func (k ruleKey) metAs() int {
+	if (k.dir == flow.Egress) == (k.layer == rules.SG) {
+		return 0
+	}
+	return 1
+}
+
+// A ruleUse collects what FTP connections did at one rule.
+type ruleUse struct {
+	key             ruleKey
+	used, attempted rules.PortBitmap
+	byServer        map[flow.Addr]*rules.PortBitmap
+	peers           map[flow.Addr]bool
+	entries         map[string]bool
+	passed, stopped int
+	stoppedBy       map[string]bool
+}
+
+// ruleUses makes the list of the rules that FTP met: eleven for passive FTP
+// through a NAT gateway.
+func ruleUses(cs []*Connection, d *demand, r roles) []RuleUse {
+	uses := map[ruleKey]*ruleUse{}
+	for _, c := range cs {
+		if !r.isFTP(c) {
+			continue
+		}
+		for _, h := range r.hops(c) {
+			purpose, chosenBy := r.purpose(c, h)
+			for _, v := range filtersAt(d.attr.checkAt(h), h) {
+				k := ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}
+				if uses[k] == nil {
+					uses[k] = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
+						entries: map[string]bool{}, stoppedBy: map[string]bool{}}
+				}
+				uses[k].add(c, h, v, r.fate(c))
+			}
+		}
+	}
+	keys := make([]ruleKey, 0, len(uses))
+	for k := range uses {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, ruleKey.compare)
+	var rows []RuleUse
+	for i, k := range keys {
+		rows = append(rows, d.ruleRow(i+1, uses[k]))
+	}
+	return rows
+}
+
+// fate returns how far an FTP connection came.
+func (r roles) fate(c *Connection) fate {
+	if s := r.session[c]; s != nil {
+		return s.fate
+	}
+	return r.data[c].fate
+}
+
+func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate) {
+	u.attempted.Add(h.tuple.DstPort)
+	u.peers[h.peer()] = true
+	server := c.Tuple.Dst
+	if u.byServer[server] == nil {
+		u.byServer[server] = &rules.PortBitmap{}
+	}
+	u.byServer[server].Add(h.tuple.DstPort)
+	if h.passed {
+		u.passed++
+		u.used.Add(h.tuple.DstPort)
+	}
+	if v.Rule != "" && h.reached {
+		u.entries[v.Rule] = true
+	}
+	if f.denial != nil && f.diedAt == h.point.String() && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
+		u.stopped++
+		u.stoppedBy[f.denial.words] = true
+	}
+}
+
+// ruleRow describes a rule's use, and says whether it can be narrowed.
+func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
+	k := u.key
+	used, attempted := u.used.Set(), u.attempted.Set()
+	row := RuleUse{
+		Number: number, Filter: k.layer.String(), FilterID: k.filter, Name: d.filterName(k), Direction: k.dir, Point: k.point,
+		Purpose: k.purpose, ChosenBy: k.chosenBy, Peer: peerWords(k), Entries: sortedKeys(u.entries),
+		Used: ranges(rules.Cover(used, d.entries)), Attempted: ranges(rules.Cover(attempted, d.entries)),
+		Passed: u.passed, Stopped: u.stopped, StoppedBy: sortedKeys(u.stoppedBy),
+	}
+	row.Title = ruleTitle(row)
+	allowed := d.allowedFor(u)
+	row.Allowed = ranges(allowed)
+	p := d.propose(u, allowed)
+	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), p.why
+	return row
+}
+
+// filterName returns the Name tag of a network ACL or the name of a security
+// group.
+func (d *demand) filterName(k ruleKey) string {
+	for _, n := range d.topo.networks() {
+		if a := n.ACL(k.filter); a != nil {
+			return a.Name
+		}
+		if g := n.Group(k.filter); g != nil {
+			return g.Name
+		}
+	}
+	return ""
+}
+
+func peerWords(k ruleKey) string {
+	switch {
+	case k.point == P2 || k.point == P5 || k.point == NoPoint:
+		return "clients"
+	}
+	return "FTP servers"
+}
+
+// ruleTitle gives "public-nacl inbound: server replies".
+func ruleTitle(r RuleUse) string {
+	way := "inbound"
+	if r.Direction == flow.Egress {
+		way = "outbound"
+	}
+	what := map[string]string{
+		purposeControl: "control connections", purposeData: "data connections", purposeReply: "replies",
+	}[r.Purpose]
+	from := " from the "
+	if r.Direction == flow.Egress {
+		from = " to the "
+	}
+	return fmt.Sprintf("%s %s: %s%s%s", cmp.Or(r.Name, r.FilterID), way, what, from, r.Peer)
+}
+
+// allowedFor returns the ports that the filter lets through for any of the
+// rule's peers, by the newest snapshot. It is empty when rules are unknown.
+func (d *demand) allowedFor(u *ruleUse) rules.PortSet {
+	var all rules.PortSet
+	for a := range u.peers {
+		k := slotKey{layer: u.key.layer, filter: u.key.filter, direction: u.key.dir, proto: flow.TCP}
+		if s, ok := d.allowed(k, netip.PrefixFrom(a.Netip(), a.Netip().BitLen())); ok {
+			all = all.Union(s)
+		}
+	}
+	return all
+}
+
+// Verdicts on a rule.
+const (
+	verdictFix    = "fix"    // it stops FTP today
+	verdictNarrow = "narrow" // it can be narrowed
+	verdictKeep   = "keep"   // it cannot, or need not
+)
+
+// A proposal is what to do with a rule, and why.
+type proposal struct {
+	verdict string
+	ports   rules.PortSet
+	why     string
+}
+
+// propose judges one rule. Who picks the port decides: a fixed port needs no
+// range, a NAT gateway's range cannot be narrowed whatever was observed, a
+// server's passive range and a client's ephemeral range can.
+func (d *demand) propose(u *ruleUse, allowed rules.PortSet) proposal {
+	attempted := u.attempted.Set()
+	var p proposal
+	switch u.key.chosenBy {
+	case chosenFixed:
+		p = proposal{verdictKeep, attempted, "the port is fixed"}
+	case chosenNAT:
+		p = proposal{verdictKeep, rules.Ports(natRange), "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
+	case chosenServer:
+		p = proposal{verdictNarrow, d.passivePorts(u), "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
+	default:
+		p = clientProposal(attempted)
+	}
+	p = d.keepOthers(u, p)
+	return judge(u, p, allowed)
+}
+
+// clientProposal is for ports that the clients' operating systems pick.
+func clientProposal(attempted rules.PortSet) proposal {
+	k, ok := clientRange(attempted)
+	if !ok {
+		return proposal{verdictKeep, rules.Ports(natRange), "the observed ports fit no operating system's range"}
+	}
+	return proposal{verdictNarrow, rules.Ports(k.r), fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
+}
+
+// passivePorts covers each server's observed data ports from the lowest to
+// the highest: holes between them prove nothing, because systems hand ports
+// out in patterns.
+func (d *demand) passivePorts(u *ruleUse) rules.PortSet {
+	var all rules.PortSet
+	for _, b := range u.byServer {
+		all = all.Union(rules.Cover(b.Set(), 1))
+	}
+	return rules.Cover(all, max(d.entries, 1))
+}
+
+func passiveWords(u *ruleUse) string {
+	servers := make([]flow.Addr, 0, len(u.byServer))
+	for a := range u.byServer {
+		servers = append(servers, a)
+	}
+	slices.SortFunc(servers, flow.Addr.Compare)
+	var words []string
+	for _, a := range servers {
+		if len(words) == 4 {
+			words = append(words, fmt.Sprintf("and %d more", len(servers)-4))
+			break
+		}
+		words = append(words, fmt.Sprintf("%s used %s", a, rules.Cover(u.byServer[a].Set(), 1)))
+	}
+	return strings.Join(words, ", ")
+}
+
+// keepOthers adds what other traffic needs from the entries that let this
+// rule's traffic pass: a network ACL serves its whole subnet.
+func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
+	if p.verdict != verdictNarrow {
+		return p
+	}
+	others := d.others(u).Subtract(p.ports)
+	if others.IsEmpty() {
+		return p
+	}
+	cover := rules.Cover(others, d.entries)
+	p.ports = p.ports.Union(cover)
+	p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s", cover)
+	return p
+}
+
+// others returns the ports that traffic other than FTP used at the rule's
+// filter, let through by an entry that also lets FTP through.
+func (d *demand) others(u *ruleUse) rules.PortSet {
+	var all rules.PortSet
+	for k, s := range d.slots {
+		if k.layer != u.key.layer || k.filter != u.key.filter || k.direction != u.key.dir || k.proto != flow.TCP || k.purpose == u.key.purpose {
+			continue
+		}
+		for _, p := range s.peers {
+			if sharesEntry(p.entries, u.entries) {
+				all = all.Union(p.used.Set())
+			}
+		}
+	}
+	return all
+}
+
+func sharesEntry(a, b map[string]bool) bool {
+	for e := range a {
+		if b[e] && strings.Contains(e, "allow") || len(b) == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// judge compares the proposal with what is allowed now.
+func judge(u *ruleUse, p proposal, allowed rules.PortSet) proposal {
+	missing := p.ports.Subtract(allowed)
+	switch {
+	case u.stopped > 0 && !missing.IsEmpty():
+		p.verdict = verdictFix
+		p.ports = p.ports.Union(allowed.Intersect(rules.Ports(natRange)))
+		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", rules.Cover(missing, 3), p.why)
+	case u.stopped > 0:
+		p.verdict = verdictFix
+		p.why = "it stops connections; " + p.why
+	case p.verdict == verdictNarrow && !allowed.IsEmpty() && p.ports.Len() >= allowed.Len():
+		p.verdict = verdictKeep
+		p.why = "it is as narrow as it can be; " + p.why
+	}
+	return p
+}
