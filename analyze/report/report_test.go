@@ -106,7 +106,7 @@ func withoutLibraries(page []byte) []byte {
 	} {
 		s = strings.Replace(s, text, name, 1)
 	}
-	s = regexp.MustCompile(`sha256-[^']+`).ReplaceAllString(s, "sha256-…")
+	s = regexp.MustCompile(`sha256-(&#43;|[^&])+`).ReplaceAllString(s, "sha256-…")
 	return []byte(regexp.MustCompile(`(?s)<pre>.*</pre>`).ReplaceAllString(s, "<pre>[licences]</pre>"))
 }
 
