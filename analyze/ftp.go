@@ -34,7 +34,7 @@ type session struct {
 	idle int64 // seconds of silence before it was forgotten; 0 if it was not
 	// later holds what came after the silence.
 	later []*Connection
-	data []*dataConn
+	data  []*dataConn
 }
 
 // A dataConn is a possible FTP data connection.
@@ -66,13 +66,17 @@ func (f *ftp) find(cs []*Connection) {
 	f.findSessions(cs)
 	f.findIdle()
 	open := f.byPair()
-	services := f.serviceUse(cs, open)
+	var candidates []*dataConn
 	for _, c := range cs {
 		if d := f.candidate(c, open); d != nil {
-			d.isFTP = probability(f.evidence(d, services[serviceOf(c)]))
-			if d.isFTP > 0.5 {
-				f.data = append(f.data, d)
-			}
+			candidates = append(candidates, d)
+		}
+	}
+	ev := f.newEvidence(cs, candidates, open)
+	for _, d := range candidates {
+		d.isFTP = probability(ev.logOdds(d))
+		if d.isFTP > 0.5 {
+			f.data = append(f.data, d)
 		}
 	}
 	f.pair()
@@ -178,12 +182,11 @@ func longestSilence(c *Connection) int64 {
 // A pairKey is a client and a server.
 type pairKey struct{ client, server flow.Addr }
 
-// openSessions holds the able sessions of a client and a server by start,
-// those of a server by start, and which servers are known.
+// openSessions holds the able sessions in order of their start, by client and
+// server and by server alone.
 type openSessions struct {
 	byPair   map[pairKey][]*session
 	byServer map[flow.Addr][]*session
-	starts   map[flow.Addr]int64
 }
 
 func (f *ftp) byPair() openSessions {
@@ -248,135 +251,6 @@ const (
 	activeSource    = 20
 	activeSourceTLS = 989
 )
-
-// A service is a server's port.
-type service struct {
-	server flow.Addr
-	port   uint16
-}
-
-func serviceOf(c *Connection) service { return service{c.Tuple.Dst, c.Tuple.DstPort} }
-
-// A portUse is how often a server's port was used, and how often when the
-// client had no control connection to that server.
-type portUse struct {
-	total, outside int
-	median         int // uses of a port of this server, the median over its ports
-}
-
-// serviceUse counts the uses of every port above 1023 of every FTP server.
-func (f *ftp) serviceUse(cs []*Connection, o openSessions) map[service]portUse {
-	uses := map[service]portUse{}
-	for _, c := range cs {
-		t := c.Tuple
-		if t.Proto != flow.TCP || t.DstPort < 1024 || f.control[t.DstPort] || c.Unsolicited || len(o.byServer[t.Dst]) == 0 {
-			continue
-		}
-		u := uses[serviceOf(c)]
-		u.total++
-		if len(during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)) == 0 {
-			u.outside++
-		}
-		uses[serviceOf(c)] = u
-	}
-	counts := map[flow.Addr][]int{}
-	for s, u := range uses {
-		counts[s.server] = append(counts[s.server], u.total)
-	}
-	for s, u := range uses {
-		n := counts[s.server]
-		slices.Sort(n)
-		u.median = n[len(n)/2]
-		uses[s] = u
-	}
-	return uses
-}
-
-// evidence adds up the log-likelihood ratios for "FTP data connection"
-// against "something else between the same two hosts".
-func (f *ftp) evidence(d *dataConn, u portUse) float64 {
-	if d.active {
-		return openSessionPrior
-	}
-	return openSessionPrior + shapeEvidence(d) + portEvidence(d.conn.Tuple.DstPort, u)
-}
-
-// openSessionPrior says that a connection to a high port of an FTP server,
-// during a session with it, is nearly always its data.
-const openSessionPrior = 4
-
-// shapeEvidence looks at the payload each way. An FTP transfer in the clear
-// sends its payload one way and nothing the other; under TLS both sides
-// bring a handshake of several hundred bytes. A request of a hundred bytes
-// and its answer are another protocol.
-func shapeEvidence(d *dataConn) float64 {
-	l := d.conn.best()
-	if !d.fate.established {
-		return 0
-	}
-	minor := min(payload(l.FromInitiator), payload(l.FromResponder))
-	major := max(payload(l.FromInitiator), payload(l.FromResponder))
-	switch {
-	case minor <= sackSlack(l):
-		return 2
-	case minor < 300 && major > 0:
-		return -7
-	case controlLooksEncrypted(d.candidates):
-		return 1
-	}
-	return -3
-}
-
-// payload estimates the bytes above TCP of a direction: headers are 52 bytes
-// with time stamps and 40 without, and the first packet has 8 to 20 more.
-// The estimate takes the header size that fits the total.
-func payload(w Way) int {
-	if w.Accepted == 0 {
-		return 0
-	}
-	rest := int(w.AcceptedBytes) - 52*int(w.Accepted)
-	if rest < 0 {
-		rest = int(w.AcceptedBytes) - 40*int(w.Accepted)
-	}
-	return max(0, rest-8)
-}
-
-// sackSlack allows for selective acknowledgements, 12 bytes each on some of
-// the packets, in a direction without payload.
-func sackSlack(l *Leg) int {
-	n := int(min(l.FromInitiator.Accepted, l.FromResponder.Accepted))
-	return 12 + 12*n/10
-}
-
-// controlLooksEncrypted reports whether one of the sessions could be under
-// TLS: its packets carry more than the short lines of FTP commands.
-func controlLooksEncrypted(ss []*session) bool {
-	return slices.ContainsFunc(ss, func(s *session) bool {
-		l := s.conn.best()
-		return s.conn.Tuple.DstPort == implicitTLS || meanPayload(l.FromInitiator) > 25 || meanPayload(l.FromResponder) > 60
-	})
-}
-
-func meanPayload(w Way) float64 {
-	if w.Accepted == 0 {
-		return 0
-	}
-	return float64(payload(w)) / float64(w.Accepted)
-}
-
-// portEvidence counts against a port that was also used without any control
-// connection, and one that is used far more often than the server's other
-// ports: passive ports are drawn from a range, services keep theirs.
-func portEvidence(port uint16, u portUse) float64 {
-	e := -2 * float64(min(u.outside, 4))
-	if u.total > 3*max(1, u.median)+2 {
-		e -= 3
-	}
-	if wellKnown[port] {
-		e -= 4
-	}
-	return e
-}
 
 func probability(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
 

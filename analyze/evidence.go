@@ -1,0 +1,312 @@
+package analyze
+
+import (
+	"math"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// This file decides whether a connection between an FTP client and its
+// server, opened while they had a control connection, is a data connection
+// or another service. Each term is a log-likelihood ratio in nats. The
+// numbers are judgements from captures of vsftpd, ProFTPD and HTTP servers,
+// rounded; none of them decides alone except a plainly foreign shape.
+
+// openSessionPrior says that a connection to a high port of an FTP server,
+// during a session with it, is nearly always its data.
+const openSessionPrior = 4
+
+// A shape is what the payloads of the two directions look like.
+type shape uint8
+
+const (
+	shapeUnknown   shape = iota // stopped, or too little to tell
+	shapeTransfer               // payload one way, nothing the other: FTP in the clear
+	shapeLossy                  // the same, if many packets carry selective acknowledgements
+	shapeHandshake              // several hundred bytes both ways: TLS, of FTP or of anything
+	shapeRequest                // a short request and an answer: not FTP
+)
+
+// handshakeBytes is the least that TLS needs in its lesser direction: a
+// resumed session of ProFTPD was seen to take 265 bytes.
+const handshakeBytes = 200
+
+// A service is a server's port.
+type service struct {
+	server flow.Addr
+	port   uint16
+}
+
+func serviceOf(c *Connection) service { return service{c.Tuple.Dst, c.Tuple.DstPort} }
+
+// A portUse is how a server's port was used.
+type portUse struct {
+	total    int
+	outside  int // while the client had no control connection to the server
+	transfer int // in the shape of a transfer
+	request  int // in the shape of a request
+}
+
+// evidence holds what all candidates together tell about each.
+type evidence struct {
+	uses    map[service]*portUse
+	median  map[flow.Addr]int      // uses of a port, the median over the server's ports
+	passive map[flow.Addr][]uint16 // different ports that look passive, in order
+	alone   map[flow.Addr]float64  // share of those ports that have no neighbour
+	// handshakes is the share of TLS handshakes among the candidates of
+	// encrypted sessions whose port has passive neighbours.
+	handshakes float64
+}
+
+func (f *ftp) newEvidence(cs []*Connection, candidates []*dataConn, o openSessions) *evidence {
+	e := &evidence{uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
+	for _, c := range cs {
+		t := c.Tuple
+		if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && len(o.byServer[t.Dst]) > 0 {
+			e.use(serviceOf(c)).total++
+			if len(during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)) == 0 {
+				e.use(serviceOf(c)).outside++
+			}
+		}
+	}
+	for _, d := range candidates {
+		switch u := e.use(serviceOf(d.conn)); shapeOf(d) {
+		case shapeTransfer:
+			u.transfer++
+		case shapeRequest:
+			u.request++
+		}
+	}
+	e.findMedians()
+	e.findPassive(candidates)
+	e.findHandshakes(candidates)
+	return e
+}
+
+func (e *evidence) use(s service) *portUse {
+	u := e.uses[s]
+	if u == nil {
+		u = &portUse{}
+		e.uses[s] = u
+	}
+	return u
+}
+
+func (e *evidence) findMedians() {
+	counts := map[flow.Addr][]int{}
+	for s, u := range e.uses {
+		counts[s.server] = append(counts[s.server], u.total)
+	}
+	for server, n := range counts {
+		slices.Sort(n)
+		e.median[server] = n[len(n)/2]
+	}
+}
+
+// findPassive collects the ports that can be the server's passive ones: of
+// candidates in the shape of a transfer, or, where all were stopped, of all
+// that nothing speaks against.
+func (e *evidence) findPassive(candidates []*dataConn) {
+	clear, rest := map[flow.Addr][]uint16{}, map[flow.Addr][]uint16{}
+	for _, d := range candidates {
+		t, u := d.conn.Tuple, e.uses[serviceOf(d.conn)]
+		switch {
+		case d.active || u == nil || u.request > 0 || u.outside > 0:
+		case u.transfer > 0:
+			clear[t.Dst] = append(clear[t.Dst], t.DstPort)
+		default:
+			rest[t.Dst] = append(rest[t.Dst], t.DstPort)
+		}
+	}
+	for server := range e.median {
+		ports := clear[server]
+		if len(ports) < fewPassive {
+			ports = append(ports, rest[server]...)
+		}
+		slices.Sort(ports)
+		ports = slices.Compact(ports)
+		alone := 0
+		for _, p := range ports {
+			if neighbours(ports, p) == 0 {
+				alone++
+			}
+		}
+		e.passive[server], e.alone[server] = ports, float64(alone+1)/float64(len(ports)+2)
+	}
+}
+
+// fewPassive is how many passive ports must be known before their density
+// means anything.
+const fewPassive = 4
+
+// findHandshakes learns how often encrypted sessions encrypt their data.
+func (e *evidence) findHandshakes(candidates []*dataConn) {
+	handshakes, all := 0, 0
+	for _, d := range candidates {
+		if d.active || !controlLooksEncrypted(d.candidates) || neighbours(e.passive[d.conn.Tuple.Dst], d.conn.Tuple.DstPort) == 0 {
+			continue
+		}
+		switch shapeOf(d) {
+		case shapeHandshake:
+			handshakes++
+			all++
+		case shapeTransfer:
+			all++
+		}
+	}
+	e.handshakes = (float64(handshakes) + 1) / (float64(all) + 2)
+}
+
+// logOdds adds up the evidence that the candidate is a data connection.
+func (e *evidence) logOdds(d *dataConn) float64 {
+	if d.active {
+		return openSessionPrior
+	}
+	u := e.uses[serviceOf(d.conn)]
+	return openSessionPrior + e.shapeTerm(d) + u.term(e.median[d.conn.Tuple.Dst]) + e.rangeTerm(d.conn.Tuple) + serviceTerm(d.conn.Tuple.DstPort)
+}
+
+// shapeTerm: a transfer in the clear has a shape of its own, a short request
+// has another, and a TLS handshake belongs to FTP only if the control
+// connection is encrypted too, and then as likely as the log's other
+// encrypted sessions make it: many clients encrypt the control connection
+// only.
+func (e *evidence) shapeTerm(d *dataConn) float64 {
+	switch shapeOf(d) {
+	case shapeTransfer:
+		return 2
+	case shapeLossy:
+		return -1
+	case shapeRequest:
+		return -7
+	case shapeHandshake:
+		if controlLooksEncrypted(d.candidates) {
+			return 1 + math.Log(e.handshakes)
+		}
+		return -4
+	}
+	return 0
+}
+
+// term: passive ports are drawn anew for every transfer; services keep
+// theirs, are used without any control connection, and have siblings of a
+// foreign shape.
+func (u *portUse) term(median int) float64 {
+	t := -2 * float64(min(u.outside, 4))
+	if u.total > 3*max(1, median)+2 {
+		t -= 3
+	}
+	return t - 3*float64(min(max(0, u.request-u.transfer), 3))
+}
+
+// serviceTerm: a well-known service's port is seldom in a passive range.
+func serviceTerm(port uint16) float64 {
+	if wellKnown[port] {
+		return -4
+	}
+	return 0
+}
+
+// neighbourhood is how near two passive ports of one server are when they
+// come from one configured range, which is mostly a hundred ports or more.
+const neighbourhood = 50
+
+// neighbours counts the other ports near p.
+func neighbours(ports []uint16, p uint16) int {
+	low, _ := slices.BinarySearch(ports, uint16(max(0, int(p)-neighbourhood)))
+	n := 0
+	for _, q := range ports[low:] {
+		if int(q) > int(p)+neighbourhood {
+			break
+		}
+		if q != p {
+			n++
+		}
+	}
+	return n
+}
+
+// rangeTerm: the density of the server's other passive ports around this one
+// against ports spread over 1024-65535. A server with a configured range has
+// none outside it; one without a range has them everywhere, and then this
+// says nothing.
+func (e *evidence) rangeTerm(t flow.Tuple) float64 {
+	ports := e.passive[t.Dst]
+	if len(ports) < fewPassive {
+		return 0
+	}
+	const all, near = 65536 - 1024, 2*neighbourhood + 1
+	background := e.alone[t.Dst]
+	density := float64(neighbours(ports, t.DstPort)) / float64(len(ports)) / near
+	return min(3, math.Log(background+(1-background)*density*all))
+}
+
+// shapeOf classifies the payloads of a candidate.
+func shapeOf(d *dataConn) shape {
+	l := d.conn.best()
+	if !d.fate.established || l.FromInitiator.Accepted == 0 || l.FromResponder.Accepted == 0 {
+		return shapeUnknown
+	}
+	to, from := payloads(l)
+	minor, packets := to, l.FromInitiator.Accepted
+	if from < to {
+		minor, packets = from, l.FromResponder.Accepted
+	}
+	switch {
+	case acks(minor, packets) <= 0.1:
+		return shapeTransfer
+	case acks(minor, packets) <= 0.4:
+		return shapeLossy
+	case minor < handshakeBytes:
+		return shapeRequest
+	}
+	return shapeHandshake
+}
+
+// acks explains a direction's payload by selective acknowledgements, which
+// lengthen a header by 12 bytes: it returns the share of packets that would
+// have to carry one, or 1 when that is no explanation. FIN costs a byte in
+// some counts.
+func acks(payload int, packets uint64) float64 {
+	switch {
+	case payload <= 1:
+		return 0
+	case payload%12 != 0:
+		return 1
+	}
+	return float64(payload/12) / float64(packets)
+}
+
+// payloads estimates the bytes above TCP each way. IP and TCP headers are 52
+// bytes with time stamps, which both sides use or none, and 40 without; the
+// first packet's options add 8 or 12.
+func payloads(l *Leg) (toResponder, toInitiator int) {
+	header, syn := 52, 8
+	if short(l.FromInitiator) || short(l.FromResponder) {
+		header, syn = 40, 12
+	}
+	above := func(w Way) int { return max(0, int(w.AcceptedBytes)-header*int(w.Accepted)-syn) }
+	return above(l.FromInitiator), above(l.FromResponder)
+}
+
+// short reports whether the packets are too short for time stamps.
+func short(w Way) bool { return w.AcceptedBytes < 52*w.Accepted }
+
+// Mean payloads of a control connection's packets above which it is
+// encrypted: commands and replies of FTP are short lines.
+const (
+	encryptedToServer = 25
+	encryptedToClient = 60
+)
+
+// controlLooksEncrypted reports whether one of the sessions could be under
+// TLS.
+func controlLooksEncrypted(ss []*session) bool {
+	return slices.ContainsFunc(ss, func(s *session) bool {
+		l := s.conn.best()
+		to, from := payloads(l)
+		return s.conn.Tuple.DstPort == implicitTLS ||
+			to > encryptedToServer*int(l.FromInitiator.Accepted) || from > encryptedToClient*int(l.FromResponder.Accepted)
+	})
+}
