@@ -102,6 +102,18 @@ func headerOf(line []byte) ([]string, bool) {
 	return names, known >= 2 || known > 0 && known == len(names)
 }
 
+// mostlyKnown tells a header line in the middle of a log from a stray message
+// that happens to hold words such as "start" and "end".
+func mostlyKnown(names []string) bool {
+	known := 0
+	for _, name := range names {
+		if _, ok := flow.FieldNamed(name); ok {
+			known++
+		}
+	}
+	return 2*known > len(names)
+}
+
 // isName reports whether s can be the name of a field, one we know or one
 // that AWS adds later: a letter, then letters, digits and a few marks.
 func isName(s string) bool {

@@ -122,24 +122,18 @@ func (d *textDecoder) line(r *flow.Record, line []byte) (bool, error) {
 	if len(line) == 0 {
 		return false, nil
 	}
-	if d.plan == nil {
-		header, err := d.firstLine(line)
-		if err != nil {
-			return false, d.end(err)
-		}
-		if header {
-			return false, nil
-		}
-	} else if d.plan.lax {
+	if d.plan == nil || d.plan.lax {
 		if names, ok := headerOf(line); ok {
-			return false, d.header(names)
+			return false, d.use(names)
+		}
+	}
+	if d.plan == nil {
+		if err := d.useOption(line); err != nil {
+			return false, err
 		}
 	}
 	if field, err := d.record(r, line); err != nil {
-		if names, ok := headerOf(line); ok {
-			return false, d.header(names)
-		}
-		return false, d.recordError(field, err, line)
+		return false, d.notRecord(line, field, err)
 	}
 	if !d.inWindow(r) {
 		return false, nil
@@ -148,36 +142,46 @@ func (d *textDecoder) line(r *flow.Record, line []byte) (bool, error) {
 	return true, nil
 }
 
-// firstLine finds the format, and reports whether line is its header.
-func (d *textDecoder) firstLine(line []byte) (bool, error) {
-	if names, ok := headerOf(line); ok {
-		return true, d.use(names)
-	}
+// useOption makes the plan for an object without a header line.
+func (d *textDecoder) useOption(line []byte) error {
 	if len(d.opts.Format.names) > 0 {
-		return false, d.use(d.opts.Format.names)
+		return d.use(d.opts.Format.names)
 	}
-	return false, fmt.Errorf("no header line, but %q; where this is a flow log, "+
+	return d.end(fmt.Errorf("no header line, but %q; where this is a flow log, "+
 		"give its fields with --format, as a list such as %q or as the word default",
-		clip(line), "${srcaddr} ${dstaddr} ${action}")
+		clip(line), "${srcaddr} ${dstaddr} ${action}"))
 }
 
-// header changes to the fields of a header line further down.
-func (d *textDecoder) header(names []string) error {
-	if err := d.use(names); err != nil {
+// use makes the plan for the fields of names. A list that cannot be read
+// ends the object.
+func (d *textDecoder) use(names []string) error {
+	f, err := newFormat(slices.Clone(names))
+	if err != nil {
+		return d.end(fmt.Errorf("header line: %w", err))
+	}
+	if d.plan, err = newPlan(f, d.opts.wanted(), d.opts.KeepUnknown); err != nil {
 		return d.end(err)
 	}
 	return nil
 }
 
-// use makes the plan for the fields that names lists.
-func (d *textDecoder) use(names []string) error {
-	f, err := newFormat(slices.Clone(names))
-	if err != nil {
-		return fmt.Errorf("header line: %w", err)
+// notRecord deals with a line that does not read as a record: it is a header
+// line, or the error is reported. A shifted line shows in the number of its
+// fields before it shows in a value.
+func (d *textDecoder) notRecord(line []byte, field string, err error) error {
+	if names, ok := headerOf(line); ok && mostlyKnown(names) {
+		return d.use(names)
 	}
-	d.plan, err = newPlan(f, d.opts.wanted(), d.opts.KeepUnknown)
-	return err
+	n := len(bytes.FieldsFunc(line, isBlank))
+	if want := len(d.plan.columns); n != want {
+		field, err = "", fmt.Errorf("%d fields, where the format has %d", n, want)
+	}
+	return d.recordError(field, err, line)
 }
+
+// errFieldCount is for a line of too few or too many fields. The numbers are
+// added where the error is reported.
+var errFieldCount = errors.New("wrong number of fields")
 
 // record decodes line into r. With an error it names the field, if it was
 // one field.
@@ -189,7 +193,7 @@ func (d *textDecoder) record(r *flow.Record, line []byte) (field string, err err
 		var tok []byte
 		tok, rest = cut(rest)
 		if len(tok) == 0 {
-			return "", d.wrongCount(line)
+			return "", errFieldCount
 		}
 		c := &d.plan.columns[i]
 		if c.read == skip || len(tok) == 1 && tok[0] == '-' {
@@ -200,7 +204,7 @@ func (d *textDecoder) record(r *flow.Record, line []byte) (field string, err err
 		}
 	}
 	if tok, _ := cut(rest); len(tok) > 0 {
-		return "", d.wrongCount(line)
+		return "", errFieldCount
 	}
 	r.Extra = d.takeExtra()
 	if absent := d.plan.needed &^ r.Has; absent != 0 && r.Status == flow.OK {
@@ -236,11 +240,6 @@ func (d *textDecoder) takeExtra() []flow.ExtraField {
 	}
 	n := len(d.extras)
 	return d.extras[n-d.kept : n : n]
-}
-
-func (d *textDecoder) wrongCount(line []byte) error {
-	n := len(bytes.FieldsFunc(line, isBlank))
-	return fmt.Errorf("%d fields, where the format has %d", n, len(d.plan.columns))
 }
 
 // inWindow reports whether r ends at or after From and starts before To, as

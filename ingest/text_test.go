@@ -149,6 +149,8 @@ func TestTextObjects(t *testing.T) {
 		{"no newline at the end", strings.NewReader(v2Header + "\n" + okLine), Options{}, []string{okLine}},
 		{"blank lines", lines("", v2Header, "", okLine, ""), Options{}, []string{okLine}},
 		{"header again", lines(v2Header, okLine, v2Header, okLine), Options{}, []string{okLine, okLine}},
+		{"message with words of a header", lines(v2Header, "the end of many bytes", okLine), Options{}, []string{
+			"! log: line 2: 5 fields, where the format has 14", okLine}},
 		{"no header", lines(okLine), Options{}, []string{
 			`! log: no header line, but "` + okLine + `"; where this is a flow log, give its fields with --format, as a list such as "${srcaddr} ${dstaddr} ${action}" or as the word default`}},
 		{"no header, format given", lines(okLine, noData), Options{Format: mustFormat("default")}, []string{okLine, noData}},
