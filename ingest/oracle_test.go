@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"path/filepath"
 	"reflect"
 	"regexp"
 	"strconv"
@@ -264,6 +265,13 @@ func FuzzText(f *testing.F) {
 	} {
 		f.Add([]byte(s), true)
 		f.Add([]byte(s), false)
+	}
+	captures, err := filepath.Glob("testdata/*.log")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, name := range captures {
+		f.Add([]byte(capture(f, filepath.Base(name))), true)
 	}
 	f.Fuzz(func(t *testing.T, input []byte, headerless bool) {
 		opts := Options{KeepUnknown: true}
