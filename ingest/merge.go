@@ -71,7 +71,6 @@ type merger struct {
 	jobs     chan struct{} // one element for each decoder at work
 	decoders sync.Pool     // of *textDecoder
 	batches  sync.Pool     // of *batch
-	stopped  atomic.Bool   // ctx is done
 
 	ahead []*feed // started, not admitted
 	next  int     // the object to be admitted next
@@ -91,8 +90,6 @@ func merge(ctx context.Context, objects []object, opts *Options, count *counters
 	}
 	m.decoders.New = func() any { return newTextDecoder(opts) }
 	m.batches.New = func() any { return new(batch) }
-	stop := context.AfterFunc(inner, func() { m.stopped.Store(true) })
-	defer stop()
 	m.objects = inOrder(inner, objects, opts.Format, cap(m.jobs))
 	more := m.run(yield)
 	cancel()
@@ -105,7 +102,7 @@ func merge(ctx context.Context, objects []object, opts *Options, count *counters
 // run yields steps in order. It reports whether yield wants more.
 func (m *merger) run(yield func(*flow.Record, error) bool) bool {
 	for m.admit(); len(m.heads) > 0; m.admit() {
-		if m.stopped.Load() {
+		if m.ctx.Err() != nil {
 			break
 		}
 		f := m.heads[0]
