@@ -235,7 +235,7 @@ func (n *Network) evaluateGroups(groupIDs []string, dir flow.Direction, p flow.T
 	for _, id := range groupIDs {
 		r, found, groupDoubts := n.allowingRule(id, dir, p)
 		if found {
-			return Verdict{Layer: SG, Allow: true, ID: id, Rule: r.words(dir) + " (" + id + ")"}, nil
+			return Verdict{Layer: SG, Allow: true, ID: id, Rule: r.words(dir, id)}, nil
 		}
 		for _, d := range groupDoubts {
 			if !slices.Contains(doubts, d) {

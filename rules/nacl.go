@@ -2,7 +2,6 @@ package rules
 
 import (
 	"cmp"
-	"fmt"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -57,15 +56,20 @@ func (e Entry) String() string {
 	if e.IsDefault() {
 		return "* deny all"
 	}
-	action, preposition := "deny", "from"
-	if e.Allow {
-		action = "allow"
+	b := make([]byte, 0, 64)
+	b = append(b, "rule "...)
+	b = strconv.AppendInt(b, int64(e.RuleNumber), 10)
+	b = append(b, pick(e.Allow, " allow ", " deny ")...)
+	b = appendTraffic(b, e.Protocol, e.Ports, e.HasPorts, e.ICMPType, e.ICMPCode)
+	b = append(b, pick(e.Egress, " to ", " from ")...)
+	return string(e.Prefix.AppendTo(b))
+}
+
+func pick[T any](first bool, a, b T) T {
+	if first {
+		return a
 	}
-	if e.Egress {
-		preposition = "to"
-	}
-	return "rule " + strconv.Itoa(e.RuleNumber) + " " + action + " " +
-		trafficWords(e.Protocol, e.Ports, e.HasPorts, e.ICMPType, e.ICMPCode) + " " + preposition + " " + e.Prefix.String()
+	return b
 }
 
 // matches reports whether the entry applies to packets of proto between the
@@ -102,18 +106,10 @@ type NetworkACL struct {
 // Sort brings the entries into the order that evaluation relies on.
 func (a *NetworkACL) Sort() {
 	slices.SortStableFunc(a.Entries, func(x, y Entry) int {
-		if x.Egress != y.Egress {
-			return cmp.Compare(directionOrder(x.Egress), directionOrder(y.Egress))
-		}
-		return cmp.Compare(x.RuleNumber, y.RuleNumber)
+		return cmp.Or(
+			cmp.Compare(pick(x.Egress, 1, 0), pick(y.Egress, 1, 0)),
+			cmp.Compare(x.RuleNumber, y.RuleNumber))
 	})
-}
-
-func directionOrder(egress bool) int {
-	if egress {
-		return 1
-	}
-	return 0
 }
 
 // Evaluate returns what the network ACL does with packets p that enter
@@ -130,24 +126,17 @@ func (a *NetworkACL) Evaluate(dir flow.Direction, p flow.Tuple) Verdict {
 // comes earlier and says the opposite.
 func (a *NetworkACL) decide(dir flow.Direction, p flow.Tuple) (e Entry, unsure bool) {
 	peer := peerOf(dir, p).Netip()
-	var opposite [2]bool // by the action of ICMP entries passed over
+	var mayAllow, mayDeny bool // by an ICMP entry passed over
 	for _, e := range a.Entries {
 		if !e.matches(dir, peer, p.Proto) || !e.ports(p.Proto).contains(p.DstPort) {
 			continue
 		}
 		if !e.oneICMPType() {
-			return e, opposite[actionIndex(!e.Allow)]
+			return e, pick(e.Allow, mayDeny, mayAllow)
 		}
-		opposite[actionIndex(e.Allow)] = true
+		mayAllow, mayDeny = mayAllow || e.Allow, mayDeny || !e.Allow
 	}
-	return defaultEntry(dir, peer), opposite[actionIndex(true)]
-}
-
-func actionIndex(allow bool) int {
-	if allow {
-		return 1
-	}
-	return 0
+	return defaultEntry(dir, peer), mayAllow
 }
 
 // defaultEntry is the deny that ends every network ACL, listed or not.
@@ -264,8 +253,6 @@ func peerOf(dir flow.Direction, p flow.Tuple) flow.Addr {
 	return p.Src
 }
 
-func (r PortRange) contains(port uint16) bool { return r.From <= port && port <= r.To }
-
 // matchedPorts returns the ports of proto that an entry or rule matches.
 // Only TCP and UDP have ports, and a rule for all protocols has none.
 // Source: EC2 API Reference, CreateNetworkAclEntry, Protocol.
@@ -282,31 +269,31 @@ func isOneICMPType(protocol, icmpType, icmpCode int) bool {
 	return isICMP(protocol) && (icmpType != -1 || icmpCode != -1)
 }
 
-// trafficWords gives the protocol and ports of an entry or rule: "all",
+// appendTraffic writes the protocol and ports of an entry or rule: "all",
 // "tcp 21", "icmp type 3 code 4", "protocol 47".
-func trafficWords(protocol int, ports PortRange, hasPorts bool, icmpType, icmpCode int) string {
+func appendTraffic(b []byte, protocol int, ports PortRange, hasPorts bool, icmpType, icmpCode int) []byte {
+	proto := flow.Proto(protocol)
 	switch {
 	case protocol == AllProtocols:
-		return "all"
-	case isOneICMPType(protocol, icmpType, icmpCode):
-		return flow.Proto(protocol).String() + icmpWords(icmpType, icmpCode)
+		return append(b, "all"...)
 	case isICMP(protocol):
-		return flow.Proto(protocol).String()
-	case !flow.Proto(protocol).HasPorts():
-		return fmt.Sprintf("protocol %d", protocol)
-	case !hasPorts:
-		return flow.Proto(protocol).String()
+		return appendICMP(append(b, proto.String()...), icmpType, icmpCode)
+	case !proto.HasPorts():
+		return strconv.AppendInt(append(b, "protocol "...), int64(protocol), 10)
 	}
-	return flow.Proto(protocol).String() + " " + ports.String()
+	b = append(b, proto.String()...)
+	if hasPorts {
+		b = ports.appendTo(append(b, ' '))
+	}
+	return b
 }
 
-func icmpWords(icmpType, icmpCode int) string {
-	words := ""
+func appendICMP(b []byte, icmpType, icmpCode int) []byte {
 	if icmpType != -1 {
-		words += " type " + strconv.Itoa(icmpType)
+		b = strconv.AppendInt(append(b, " type "...), int64(icmpType), 10)
 	}
 	if icmpCode != -1 {
-		words += " code " + strconv.Itoa(icmpCode)
+		b = strconv.AppendInt(append(b, " code "...), int64(icmpCode), 10)
 	}
-	return words
+	return b
 }

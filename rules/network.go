@@ -216,7 +216,13 @@ func (n *Network) NATGateway(id string) *NATGateway { return n.nats[id] }
 func (n *Network) NATGateways() []*NATGateway { return sortedValues(n.nats) }
 
 // NATGatewayOf returns the NAT gateway to which an interface belongs, or nil.
-func (n *Network) NATGatewayOf(interfaceID string) *NATGateway { return n.natOf[interfaceID] }
+// Like Check, it also takes the ID of the NAT gateway itself.
+func (n *Network) NATGatewayOf(interfaceID string) *NATGateway {
+	if g := n.nats[interfaceID]; g != nil {
+		return g
+	}
+	return n.natOf[interfaceID]
+}
 
 // NextHop returns the route that packets from a subnet to dst take: the
 // longest prefix in the subnet's route table, or in its VPC's main one when
@@ -230,12 +236,11 @@ func (n *Network) NextHop(subnetID string, dst flow.Addr) (Route, bool) {
 	if table == nil {
 		return Route{}, false
 	}
+	addr := dst.Netip()
 	var best Route
 	for _, r := range table.routes {
-		for _, p := range n.destinations(r) {
-			if candidate := r.to(p); p.Contains(dst.Netip()) && candidate.before(best) {
-				best = candidate
-			}
+		if r.Prefix.Contains(addr) && r.before(best) {
+			best = r
 		}
 	}
 	return best, best.Prefix.IsValid()
@@ -249,18 +254,6 @@ func (n *Network) routeTableOf(subnetID string) *routeTable {
 		return n.mainTable[s.VPCID]
 	}
 	return nil
-}
-
-func (n *Network) destinations(r Route) []netip.Prefix {
-	if r.PrefixList != "" {
-		return n.prefixLists[r.PrefixList]
-	}
-	return []netip.Prefix{r.Prefix}
-}
-
-func (r Route) to(p netip.Prefix) Route {
-	r.Prefix = p
-	return r
 }
 
 // before reports whether r is to be preferred to s for an address that both
@@ -409,6 +402,7 @@ func (n *Network) indexRoutes() {
 	}
 	n.tableOf, n.mainTable = map[string]*routeTable{}, map[string]*routeTable{}
 	for _, t := range n.tables {
+		t.routes = n.resolve(t.routes)
 		for _, id := range t.subnets {
 			n.tableOf[id] = t
 		}
@@ -421,6 +415,23 @@ func (n *Network) indexRoutes() {
 			}
 		}
 	}
+}
+
+// resolve replaces each route to a prefix list by one for each of the list's
+// entries.
+func (n *Network) resolve(routes []Route) []Route {
+	var resolved []Route
+	for _, r := range routes {
+		if r.PrefixList == "" {
+			resolved = append(resolved, r)
+			continue
+		}
+		for _, p := range n.prefixLists[r.PrefixList] {
+			r.Prefix = p
+			resolved = append(resolved, r)
+		}
+	}
+	return resolved
 }
 
 func containsAddr(prefixes []netip.Prefix, a flow.Addr) bool {

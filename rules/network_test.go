@@ -23,6 +23,7 @@ func TestNextHop(t *testing.T) {
 		{"subnet-plain", "10.0.0.1", "local"}, // main route table
 		{"subnet-plain", "172.16.0.1", "tgw-1"},
 		{"subnet-plain", "203.0.113.200", ""},
+		{"subnet-public", "203.0.113.1", "eni-appliance"}, // as long as the prefix list's, but written by hand
 		{"subnet-b", "10.0.0.1", ""}, // no route table at all
 		{"subnet-0", "10.0.0.1", ""},
 	} {
@@ -119,6 +120,9 @@ func TestNATGateways(t *testing.T) {
 		if g, i := n.NATGatewayOf(id), n.Interface(id); g == nil || g.ID != want || !i.IsNATGateway() || i.NATGatewayID != want {
 			t.Errorf("%s: got %+v, %+v, want %s", id, g, i, want)
 		}
+	}
+	if g := n.NATGatewayOf("nat-regional"); g == nil || g.ID != "nat-regional" {
+		t.Errorf("by its own ID: got %+v, want nat-regional", g)
 	}
 	if n.NATGatewayOf("eni-client") != nil || n.Interface("eni-client").IsNATGateway() {
 		t.Error("eni-client passes for a NAT gateway")

@@ -17,12 +17,17 @@ type PortRange struct{ From, To uint16 }
 func (r PortRange) Len() int { return max(0, int(r.To)-int(r.From)+1) }
 
 // String gives "1024-65535", or "21" for a single port.
-func (r PortRange) String() string {
-	if r.From == r.To {
-		return strconv.Itoa(int(r.From))
+func (r PortRange) String() string { return string(r.appendTo(nil)) }
+
+func (r PortRange) appendTo(b []byte) []byte {
+	b = strconv.AppendUint(b, uint64(r.From), 10)
+	if r.From != r.To {
+		b = strconv.AppendUint(append(b, '-'), uint64(r.To), 10)
 	}
-	return strconv.Itoa(int(r.From)) + "-" + strconv.Itoa(int(r.To))
+	return b
 }
+
+func (r PortRange) contains(port uint16) bool { return r.From <= port && port <= r.To }
 
 // PortSet is a set of ports. It is an immutable value: operations return new
 // sets, and copies may share memory. The zero PortSet is empty.
@@ -130,11 +135,14 @@ func (s PortSet) Equal(t PortSet) bool { return slices.Equal(s.r, t.r) }
 // String gives the ranges joined by ";", as in "21;1024-65535"; the empty
 // set gives "".
 func (s PortSet) String() string {
-	words := make([]string, len(s.r))
+	var b []byte
 	for i, r := range s.r {
-		words[i] = r.String()
+		if i > 0 {
+			b = append(b, ';')
+		}
+		b = r.appendTo(b)
 	}
-	return strings.Join(words, ";")
+	return string(b)
 }
 
 // ParsePorts reads what String writes. Ranges may come in any order, may

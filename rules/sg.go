@@ -47,24 +47,22 @@ type GroupRule struct {
 	Description string
 }
 
-// peerWords names the peer of the rule.
-func (r GroupRule) peerWords() string {
-	switch {
-	case r.GroupRef != "":
-		return r.GroupRef
-	case r.PrefixList != "":
-		return r.PrefixList
-	}
-	return r.Prefix.String()
+// words gives the rule as "tcp 22 from 10.0.0.0/24 (sg-0a1)", where sg-0a1
+// is the group whose rule it is.
+func (r GroupRule) words(dir flow.Direction, groupID string) string {
+	b := make([]byte, 0, 64)
+	b = appendTraffic(b, r.Protocol, r.Ports, r.HasPorts, r.ICMPType, r.ICMPCode)
+	b = append(b, pick(dir == flow.Egress, " to ", " from ")...)
+	b = r.appendPeer(b)
+	b = append(append(b, " ("...), groupID...)
+	return string(append(b, ')'))
 }
 
-// words gives the rule as "tcp 22 from 10.0.0.0/24".
-func (r GroupRule) words(dir flow.Direction) string {
-	preposition := " from "
-	if dir == flow.Egress {
-		preposition = " to "
+func (r GroupRule) appendPeer(b []byte) []byte {
+	if r.Prefix.IsValid() {
+		return r.Prefix.AppendTo(b)
 	}
-	return trafficWords(r.Protocol, r.Ports, r.HasPorts, r.ICMPType, r.ICMPCode) + preposition + r.peerWords()
+	return append(b, r.GroupRef+r.PrefixList...)
 }
 
 // covers reports whether the rule is for proto, whatever ports and peer.
