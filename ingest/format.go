@@ -126,4 +126,5 @@ func isName(s string) bool {
 	return s != ""
 }
 
-func isBlank(c rune) bool { return c == ' ' || c == '\t' }
+// isBlank tells what separates the fields of a line.
+func isBlank(c rune) bool { return c == ' ' }

@@ -20,7 +20,7 @@ import (
 // slowRecord is the oracle: the decoder in the plainest words. It reports
 // false where the line is no record.
 func slowRecord(names []string, line string) (flow.Record, bool) {
-	line = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*Z[ \t]+`).ReplaceAllString(line, "")
+	line = regexp.MustCompile(`^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\S*Z[ ]+`).ReplaceAllString(line, "")
 	words := strings.FieldsFunc(line, isBlank)
 	if len(words) != len(names) {
 		return flow.Record{}, false

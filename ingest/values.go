@@ -15,16 +15,21 @@ import (
 
 // unsigned reads a decimal number of at most limit.
 func unsigned(tok []byte, limit uint64) (uint64, error) {
+	const noOverflow = 19 // digits that always fit in 64 bits
+	digits := tok
+	for len(digits) > noOverflow && digits[0] == '0' {
+		digits = digits[1:]
+	}
 	var n uint64
-	for _, c := range tok {
+	for i, c := range digits {
 		digit := uint64(c - '0')
-		if digit > 9 {
-			return 0, fmt.Errorf("%q is not a number", clip(tok))
-		}
-		if n > (limit-digit)/10 {
+		if digit > 9 || i == noOverflow {
 			return 0, outOfRange(tok)
 		}
 		n = n*10 + digit
+	}
+	if n > limit {
+		return 0, outOfRange(tok)
 	}
 	return n, nil
 }
