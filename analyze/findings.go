@@ -46,8 +46,8 @@ func stoppedFindings(r *Result) []Finding {
 		}
 		f := Finding{
 			Severity: Broken, Rule: u.Number,
-			Title:    fmt.Sprintf("%s of %d died %s: %s", plural(u.Stopped, "FTP connection"), u.Stopped+u.Passed, place, u.Title),
-			Evidence: fmt.Sprintf("rule evaluation names %s for %s; %d others passed there", strings.Join(u.StoppedBy, ", "), plural(u.Stopped, "connection"), u.Passed),
+			Title:    fmt.Sprintf("%d of %s died %s: %s", u.Stopped, plural(u.Stopped+u.Passed, "FTP connection"), place, u.Title),
+			Evidence: fmt.Sprintf("The rules then in force name %s for all %d; %d others passed here, let through by %s.", strings.Join(u.StoppedBy, ", "), u.Stopped, u.Passed, strings.Join(u.Entries, ", ")),
 			Advice:   fmt.Sprintf("Allow tcp %s in %s (%s).", strings.Join(u.Proposal, ", "), cmp.Or(u.Name, u.FilterID), u.FilterID),
 			Detail:   "It " + strings.TrimPrefix(u.Why, "it ") + ".",
 		}

@@ -136,6 +136,20 @@ func (t topology) local(i *Interface, a flow.Addr) bool {
 	return !known && isPrivate(a)
 }
 
+// inside reports whether a lies in any VPC of the snapshots, or is private
+// where there are none.
+func (t topology) inside(a flow.Addr) bool {
+	nets := t.networks()
+	for _, n := range nets {
+		for _, s := range n.Subnets() {
+			if s.Contains(a) {
+				return true
+			}
+		}
+	}
+	return len(nets) == 0 && isPrivate(a)
+}
+
 // findNATs marks the interfaces that belong to NAT gateways. The snapshot
 // says so; a regional gateway's records carry its ID; egress records with
 // somebody else's header address are translation at work; and without

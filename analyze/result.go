@@ -281,13 +281,13 @@ type PortDemand struct {
 // what passed and what was stopped there, and whether it can be narrowed.
 type RuleUse struct {
 	Number    int            `json:"number"` // from 1, in the order of the way
-	Title     string         `json:"title"`  // "public NACL inbound: server replies"
+	Title     string         `json:"title"`  // "public-nacl inbound: replies from the servers"
 	Filter    string         `json:"filter"` // nacl, sg
 	FilterID  string         `json:"filter_id"`
 	Name      string         `json:"name,omitzero"` // the filter's Name tag
 	Direction flow.Direction `json:"direction"`
 	Point     Point          `json:"point"`
-	Peer      string         `json:"peer"` // in words: "FTP servers", "clients"
+	Peer      string         `json:"peer"` // in words: "servers", "clients"
 	Purpose   string         `json:"purpose"`
 	ChosenBy  string         `json:"port_chosen_by"`
 	Entries   []string       `json:"entries"` // the entries that decide today, in words

@@ -64,7 +64,7 @@ func ruleUses(cs []*Connection, d *demand, r roles) []RuleUse {
 					uses[k] = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
 						entries: map[string]bool{}, stoppedBy: map[string]bool{}}
 				}
-				uses[k].add(c, h, v, r.fate(c))
+				uses[k].add(c, h, v, r.fate(c), r.certain(c))
 			}
 		}
 	}
@@ -88,20 +88,31 @@ func (r roles) fate(c *Connection) fate {
 	return r.data[c].fate
 }
 
-func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate) {
+// certainFTP is how probable it must be that a connection is FTP before its
+// port counts in a proposal: one that is not would widen the range for good.
+const certainFTP = 0.9
+
+func (r roles) certain(c *Connection) bool {
+	d := r.data[c]
+	return d == nil || d.isFTP >= certainFTP
+}
+
+func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain bool) {
 	u.attempted.Add(h.tuple.DstPort)
 	u.peers[h.peer()] = true
-	server := c.Tuple.Dst
-	if u.byServer[server] == nil {
-		u.byServer[server] = &rules.PortBitmap{}
+	if certain {
+		server := c.Tuple.Dst
+		if u.byServer[server] == nil {
+			u.byServer[server] = &rules.PortBitmap{}
+		}
+		u.byServer[server].Add(h.tuple.DstPort)
 	}
-	u.byServer[server].Add(h.tuple.DstPort)
 	if h.passed {
 		u.passed++
 		u.used.Add(h.tuple.DstPort)
-	}
-	if v.Rule != "" && h.reached {
-		u.entries[v.Rule] = true
+		if v.Rule != "" {
+			u.entries[v.Rule] = true
+		}
 	}
 	if f.denial != nil && f.diedAt == h.point.String() && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
@@ -116,7 +127,7 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	row := RuleUse{
 		Number: number, Filter: k.layer.String(), FilterID: k.filter, Name: d.filterName(k), Direction: k.dir, Point: k.point,
 		Purpose: k.purpose, ChosenBy: k.chosenBy, Peer: peerWords(k), Entries: sortedKeys(u.entries),
-		Used: ranges(rules.Cover(used, d.entries)), Attempted: ranges(rules.Cover(attempted, d.entries)),
+		Used: ranges(d.show(k, used)), Attempted: ranges(d.show(k, attempted)),
 		Passed: u.passed, Stopped: u.stopped, StoppedBy: sortedKeys(u.stoppedBy),
 	}
 	row.Title = ruleTitle(row)
@@ -125,6 +136,15 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	p := d.propose(u, allowed)
 	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), p.why
 	return row
+}
+
+// show covers the ports of a rule for people. Where a host or a NAT gateway
+// picks from one wide range, holes in what was observed mean nothing.
+func (d *demand) show(k ruleKey, s rules.PortSet) rules.PortSet {
+	if k.chosenBy == chosenClient || k.chosenBy == chosenNAT {
+		return rules.Cover(s, 1)
+	}
+	return rules.Cover(s, d.entries)
 }
 
 // filterName returns the Name tag of a network ACL or the name of a security
@@ -146,17 +166,17 @@ func peerWords(k ruleKey) string {
 	case k.point == P2 || k.point == P5 || k.point == NoPoint:
 		return "clients"
 	}
-	return "FTP servers"
+	return "servers"
 }
 
-// ruleTitle gives "public-nacl inbound: server replies".
+// ruleTitle gives "public-nacl inbound: replies from the servers".
 func ruleTitle(r RuleUse) string {
 	way := "inbound"
 	if r.Direction == flow.Egress {
 		way = "outbound"
 	}
 	what := map[string]string{
-		purposeControl: "control connections", purposeData: "data connections", purposeReply: "replies",
+		purposeControl: "control", purposeData: "data", purposeReply: "replies",
 	}[r.Purpose]
 	from := " from the "
 	if r.Direction == flow.Egress {
@@ -249,32 +269,33 @@ func passiveWords(u *ruleUse) string {
 	return strings.Join(words, ", ")
 }
 
-// keepOthers adds what other traffic needs from the entries that let this
-// rule's traffic pass: a network ACL serves its whole subnet.
+// otherRanges is how many ranges of other traffic's ports are told apart.
+const otherRanges = 8
+
+// keepOthers names what other traffic needs from the entries that let this
+// rule's traffic pass: a network ACL serves its whole subnet, and narrowing
+// for FTP alone would break it.
 func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
 	if p.verdict != verdictNarrow {
 		return p
 	}
-	others := d.others(u).Subtract(p.ports)
-	if others.IsEmpty() {
-		return p
+	if others := d.others(u).Subtract(p.ports); !others.IsEmpty() {
+		p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s: keep an entry for it", rules.Cover(others, otherRanges))
 	}
-	cover := rules.Cover(others, d.entries)
-	p.ports = p.ports.Union(cover)
-	p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s", cover)
 	return p
 }
 
 // others returns the ports that traffic other than FTP used at the rule's
-// filter, let through by an entry that also lets FTP through.
+// filter, with peers on the same side of it, let through by an entry that
+// also lets FTP through.
 func (d *demand) others(u *ruleUse) rules.PortSet {
 	var all rules.PortSet
 	for k, s := range d.slots {
-		if k.layer != u.key.layer || k.filter != u.key.filter || k.direction != u.key.dir || k.proto != flow.TCP || k.purpose == u.key.purpose {
+		if k.layer != u.key.layer || k.filter != u.key.filter || k.direction != u.key.dir || k.proto != flow.TCP || k.purpose != purposeOther {
 			continue
 		}
-		for _, p := range s.peers {
-			if sharesEntry(p.entries, u.entries) {
+		for peer, p := range s.peers {
+			if d.sameSide(peer, u.peers) && sharesEntry(p.entries, u.entries) {
 				all = all.Union(p.used.Set())
 			}
 		}
@@ -282,13 +303,27 @@ func (d *demand) others(u *ruleUse) rules.PortSet {
 	return all
 }
 
-func sharesEntry(a, b map[string]bool) bool {
-	for e := range a {
-		if b[e] && strings.Contains(e, "allow") || len(b) == 0 {
+// sameSide reports whether a peer lies, like the rule's own peers, inside
+// the VPC or outside it.
+func (d *demand) sameSide(peer netip.Prefix, peers map[flow.Addr]bool) bool {
+	inside := d.topo.inside(flow.AddrFrom(peer.Addr()))
+	for a := range peers {
+		if d.topo.inside(a) == inside {
 			return true
 		}
 	}
 	return false
+}
+
+// sharesEntry reports whether two sets of entries have one in common; where
+// the rules are not known, they may.
+func sharesEntry(a, b map[string]bool) bool {
+	for e := range a {
+		if b[e] {
+			return true
+		}
+	}
+	return len(a) == 0 && len(b) == 0
 }
 
 // judge compares the proposal with what is allowed now.
@@ -297,7 +332,6 @@ func judge(u *ruleUse, p proposal, allowed rules.PortSet) proposal {
 	switch {
 	case u.stopped > 0 && !missing.IsEmpty():
 		p.verdict = verdictFix
-		p.ports = p.ports.Union(allowed.Intersect(rules.Ports(natRange)))
 		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", rules.Cover(missing, 3), p.why)
 	case u.stopped > 0:
 		p.verdict = verdictFix

@@ -19,6 +19,7 @@ type diagram struct {
 	Subnets       []box
 	Nodes         []node
 	Lanes         []lane
+	Arrows        []arrow
 	Points        []pointMark
 	Gates         []gate
 	Callouts      []callout
@@ -33,6 +34,12 @@ type node struct {
 	box
 	Icon  string // the id of a symbol in the template
 	Lines []string
+}
+
+// arrow is the tip of an arrow on a lane.
+type arrow struct {
+	X, Y int
+	Back bool // towards the client
 }
 
 // lane is one way, from X1 to X2.
@@ -72,25 +79,25 @@ func (row gateRow) Label() string {
 // callout names the entry that stopped connections at a rule.
 type callout struct {
 	X, FromY, TextY int
-	Rule            int
 	Text            string
 }
 
 // Measures of the diagram, in user units; the template uses them too.
 const (
 	margin       = 14
-	nodeWidth    = 92
+	nodeWidth    = 100
 	gateWidth    = 142
 	gateHeader   = 40
 	rowHeight    = 42
 	gateFooter   = 4
-	gap          = 18 // between two gates
-	pointGap     = 38 // between a node and a gate, room for the point
-	subnetGap    = 30 // between the edges of two subnets
-	farGap       = 74 // between the VPC and the server
+	gap          = 22 // between two gates
+	pointGap     = 46 // between a node and a gate, room for the point
+	subnetGap    = 34 // between the edges of two subnets
+	farGap       = 86 // between the VPC and the server
 	laneGap      = 46
 	subnetHeader = 30
 	calloutLine  = 26
+	calloutChar  = 8 // the width of a character, on the safe side
 )
 
 // stretch is a part of the way between two nodes: the points whose filters
@@ -120,6 +127,7 @@ func newDiagram(r *analyze.Result) *diagram {
 		start = b.addNAT(start, r)
 	}
 	b.addSubnet(start, cmp.Or(b.edge, b.x+gap/2), subnetLabel(viaNAT))
+	b.addArrows(b.x + farGap/2)
 	b.x += farGap
 	b.addNode("server", serverLines(r))
 	b.finish(r)
@@ -235,6 +243,7 @@ func (b *diagramBuilder) addStretch(s stretch, before int) {
 			b.x += before
 		} else {
 			b.x += gap
+			b.addArrows(b.x - gap/2)
 		}
 		b.placeColumn(filter, out, back)
 	}
@@ -280,6 +289,7 @@ func (b *diagramBuilder) placeColumn(key string, out, back []gate) {
 func (b *diagramBuilder) addNAT(start int, r *analyze.Result) int {
 	if len(b.gatesAt(innerStretch.out, innerStretch.back)) > 0 {
 		b.addSubnet(start, cmp.Or(b.edge, b.x+gap/2), "subnet of the client")
+		b.addArrows(b.x + subnetGap/2)
 		start = b.x + subnetGap + gateWidth/2
 		b.addStretch(innerStretch, subnetGap)
 	}
@@ -294,6 +304,11 @@ func (b *diagramBuilder) addNAT(start int, r *analyze.Result) int {
 func (b *diagramBuilder) markPoints(out analyze.Point, x int, back analyze.Point) {
 	b.d.Points = append(b.d.Points,
 		pointMark{x, b.upperY, out}, pointMark{x, b.lowerY, back})
+}
+
+// addArrows shows the direction of both lanes at x.
+func (b *diagramBuilder) addArrows(x int) {
+	b.d.Arrows = append(b.d.Arrows, arrow{x, b.upperY, false}, arrow{x, b.lowerY, true})
 }
 
 func (b *diagramBuilder) addSubnet(from, to int, label string) {
@@ -315,7 +330,7 @@ func (b *diagramBuilder) finish(r *analyze.Result) {
 	if serversOnInternet(r) {
 		far = "internet"
 	}
-	labelX := right - farGap/2 + 12
+	labelX := right - farGap/2
 	b.d.Lanes = []lane{{left, right, b.upperY, far, labelX}, {right, left, b.lowerY, far, labelX}}
 	b.addCallouts()
 }
@@ -333,7 +348,8 @@ func (b *diagramBuilder) addCallouts() {
 			if row.Rule.Stopped == 0 {
 				continue
 			}
-			c := callout{X: g.X + 10 + 12*i, Rule: row.Rule.Number, Text: stoppedText(row.Rule)}
+			c := callout{X: g.X + 10 + 12*i}
+			c.Text = shortened(stoppedText(row.Rule), (b.d.Width-c.X-margin)/calloutChar)
 			if g.upper {
 				c.FromY, c.TextY = g.Y, up-8
 				up -= calloutLine
@@ -349,9 +365,18 @@ func (b *diagramBuilder) addCallouts() {
 func stoppedText(u analyze.RuleUse) string {
 	s := grouped(u.Stopped) + " stopped"
 	if len(u.StoppedBy) > 0 {
-		s += " by " + strings.Join(u.StoppedBy, ", ")
+		s += " by " + strings.Join(stoppedBy(u), ", ")
 	}
-	return shortened(s, 60)
+	return s
+}
+
+// stoppedBy names the entries without the filter, which stands beside them.
+func stoppedBy(u analyze.RuleUse) []string {
+	entries := make([]string, len(u.StoppedBy))
+	for i, entry := range u.StoppedBy {
+		entries[i] = strings.TrimPrefix(entry, u.FilterID+" ")
+	}
+	return entries
 }
 
 // shortened cuts s to n characters.

@@ -48,6 +48,7 @@ var pageTmpl = template.Must(template.New("report").Funcs(template.FuncMap{
 	"list":   func(items []string) string { return strings.Join(items, ", ") },
 	"addrs":  addrWords,
 	"picker": pickerWords,
+	"by":     stoppedBy,
 	"inward": func(d flow.Direction) bool { return d == flow.Ingress },
 	"add":    func(a, b int) int { return a + b },
 	"half":   func(n int) int { return n / 2 },
@@ -212,7 +213,7 @@ func newTiles(r *analyze.Result) []tile {
 		{"FTP sessions", len(r.Sessions), grouped(sessions) + " ok", "sessions"},
 		{"Data connections", len(r.Data), dataNote, "data_connections"},
 		{"Rejected flows", len(r.Rejects), rejectNote(r.Rejects), "rejects"},
-		{"NAT mappings", len(r.Mappings), grouped(len(r.NATGateways)) + " NAT interface(s)", "nat_mappings"},
+		{"NAT mappings", len(r.Mappings), counted(len(r.NATGateways), "NAT interface"), "nat_mappings"},
 	}
 }
 
@@ -250,8 +251,8 @@ func limits(c analyze.Coverage) []string {
 	add(!c.Flags, "The log has no tcp-flags: who opened a connection is taken from the order of packets and from known ports.")
 	add(!c.HeaderAddrs, "The log has no pkt-srcaddr and pkt-dstaddr: connections are joined across the NAT gateway by their packets, bytes and times.")
 	add(!c.Snapshot, "The rules were not given (--network): what rejected a flow is taken from the log alone, and allowed ports are not known.")
-	add(c.SkipData > 0, "AWS lost records in "+grouped(c.SkipData)+" interval(s) (SKIPDATA): connections can be missing or look shorter than they were.")
-	add(c.BadRecords > 0, grouped(c.BadRecords)+" record(s) could not be read and were left out.")
+	add(c.SkipData > 0, "AWS lost records in "+counted(c.SkipData, "interval")+" (SKIPDATA): connections can be missing or look shorter than they were.")
+	add(c.BadRecords > 0, counted(c.BadRecords, "record")+" could not be read, and the report does without.")
 	add(true, "A flow log holds no payload: FTP commands, file names and the server's answers are not in it, with or without TLS.")
 	return all
 }
@@ -318,6 +319,14 @@ func grouped(n int) string {
 		s = s[:i] + "," + s[i:]
 	}
 	return s
+}
+
+// counted writes n and the noun for it.
+func counted(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return grouped(n) + " " + noun
 }
 
 func utc(t analyze.Time) string {

@@ -104,13 +104,13 @@
   const column = (field, title, headerTooltip, width, more) => ({ field, title, headerTooltip, width, formatter: show(plain), ...more });
   const count = (field, title, tip, width) => column(field, title, tip, width, { hozAlign: "right", headerHozAlign: "right", formatter: show(number), sorter: "number" });
   const size = (field, title, tip) => column(field, title, tip, 105, { hozAlign: "right", headerHozAlign: "right", formatter: show(bytes), sorter: "number" });
-  const moment = (field, title, tip) => column(field, title, tip, 165, { formatter: show(time) });
+  const moment = (field, title, tip) => column(field, title, tip, 182, { formatter: show(time) });
   const address = (field, title, tip) => column(field, title, tip, 178, { formatter: show(plain, "mono") });
   const code = (field, title, tip, width) => column(field, title, tip, width, { formatter: show(plain, "mono") });
   const words = (field, title, tip, width) => column(field, title, tip, width ?? 300);
-  const outcome = () => column("outcome", "Outcome", "How it ended: ok, blocked by a rule of the VPC, refused by the server, no-answer from outside, no-data, idle-timeout at the NAT gateway, or incomplete at the log's edge.", 128, { formatter: badge });
-  const diedAt = () => column("died_at", "Died at", "The last point that it reached, P1 to P6, or the server.", 92);
-  const confidence = () => column("confidence", "Confidence", "How far the log decides: 100 % when no other reading comes near.", 118, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" });
+  const outcome = () => column("outcome", "Outcome", "How it ended: ok, blocked by a rule of the VPC, refused by the server, no-answer from outside, no-data, idle-timeout at the NAT gateway, or incomplete at the log's edge.", 142, { formatter: badge });
+  const diedAt = () => column("died_at", "Died at", "The last point that it reached, P1 to P6, or the server.", 108);
+  const confidence = () => column("confidence", "Confidence", "How far the log decides: 100 % when no other reading comes near.", 132, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" });
   const length = () => column("length", "Length", "From the first packet to the last.", 110, { hozAlign: "right", headerHozAlign: "right", formatter: show(duration), sorter: "number" });
   const session = (title, frozen) => column("session_id", title, "Choose a session to see only what belongs to it.", 118, { formatter: sessionButton, frozen });
 
@@ -210,7 +210,7 @@
       columnDefaults: { headerSortTristate: true, resizable: "header", minWidth: 60 },
       maxHeight: 440,
       placeholder: "No rows",
-      rowFormatter: markRow,
+      rowFormatter: name === "sessions" ? markRow : null,
     });
     grids[name].on("dataFiltered", (filters, rows) => showCount(name, rows.length));
     grids[name].on("rowClick", (event, row) => focusOn(row.getData().session_id));
@@ -222,6 +222,7 @@
     byId(name + "-count").textContent = shown === total ? number(total) : number(shown) + " of " + number(total);
   }
 
+  // markRow shows which session the page is narrowed to.
   function markRow(row) {
     const chosen = focus !== null && row.getData().session_id === focus.id;
     row.getElement().classList.toggle("focused", chosen);
@@ -432,7 +433,7 @@
   function rejectsChart(c) {
     const most = data.charts.rejects.slice(0, 10);
     const name = (r) => (r.rule ? r.rule : r.cause === "late" ? "late packet, no rule" : r.cause);
-    const canvas = place("rejects", most.length ? "Rejected flows: " + most.map((r) => number(r.flows) + " by " + name(r)).join(", ") : "", 70 + 44 * Math.max(3, most.length));
+    const canvas = place("rejects", most.length ? "Rejected flows: " + most.map((r) => number(r.flows) + " by " + name(r)).join(", ") : "", Math.max(290, 70 + 38 * most.length));
     if (!canvas) return null;
     const fills = { nacl: c.bad, sg: hatched(c.bad, c.badTint, 1), bpa: hatched(c.warn, c.warnTint, 1), encryption: hatched(c.warn, c.panel, -1), late: c.strong, undetermined: hatched(c.strong, c.panel, 1) };
     return new Chart(canvas, {
@@ -509,7 +510,7 @@
         layout: { padding: { top: 64, right: 8 } },
         interaction: { mode: "nearest", intersect: true },
         scales: {
-          x: { min: 0, max: portAxis, grid: { display: false }, afterBuildTicks: (axis) => { axis.ticks = [0, 1024, 16384, 32768, 49152, portAxis].map((value) => ({ value })); }, ticks: { callback: String, maxRotation: 0, autoSkip: false } },
+          x: { min: 0, max: portAxis, grid: { display: false }, afterBuildTicks: (axis) => { axis.ticks = [1024, 16384, 32768, 49152, portAxis].map((value) => ({ value })); }, ticks: { callback: String, maxRotation: 0, autoSkip: false }, title: { display: true, text: "destination port" } },
           y: { grid: { display: false }, ticks: { color: c.ink, autoSkip: false } },
         },
         plugins: { legend: legend(), tooltip: { callbacks: { label: (item) => item.dataset.label + " " + item.raw.text } } },

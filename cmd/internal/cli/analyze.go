@@ -1,58 +1,221 @@
 package cli
 
 import (
+	"context"
 	"fmt"
+	"iter"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"ephemera/analyze"
 	"ephemera/analyze/report"
 	"ephemera/ingest"
-	"ephemera/rules"
+	"ephemera/ingest/flow"
+)
+
+// flowStream is a stream of flow log records.
+type flowStream = iter.Seq2[*flow.Record, error]
+
+// analyzeFlags are the flags of analyze.
+type analyzeFlags struct {
+	common
+	out, csv, html, json string
+	failOn               []string
+	confidence           float64
+	entries              int
+}
+
+// What --fail-on can name.
+const (
+	failNACLReject = "nacl-reject"
+	failAmbiguous  = "ambiguous"
+	failBadRecords = "bad-records"
 )
 
 func analyzeCommand(s Streams) *cobra.Command {
-	var network, csvDir string
-	var control []uint
-	var jobs int
+	var f analyzeFlags
 	cmd := &cobra.Command{
-		Use:  "analyze SOURCE...",
-		RunE: func(cmd *cobra.Command, args []string) error {
-			opt := analyze.Options{}
-			for _, p := range control {
-				opt.ControlPorts = append(opt.ControlPorts, uint16(p))
-			}
-			if network != "" {
-				h, err := rules.ReadDir(network)
-				if err != nil {
-					return err
-				}
-				opt.Network = h
-			}
-			l, err := ingest.Open(args, ingest.Options{Jobs: jobs, Want: analyze.WantFields, Stdin: s.In})
-			if err != nil {
-				return err
-			}
-			r, err := analyze.Run(l.Records(cmd.Context()), opt)
-			if err != nil {
-				return err
-			}
-			if csvDir != "" {
-				return report.WriteCSV(csvDir, r)
-			}
-			for _, f := range r.Findings {
-				fmt.Fprintf(s.Out, "%s: %s\n   %s\n   %s\n   %s\n", f.Severity, f.Title, f.Detail, f.Evidence, f.Advice)
-			}
-			for _, u := range r.Rules {
-				fmt.Fprintf(s.Out, "%2d %s %s %s used %v att %v allowed %v pass %d stop %d by %v: %s %v %s\n", u.Number, u.Point, u.Filter, u.Title, u.Used, u.Attempted, u.Allowed, u.Passed, u.Stopped, u.StoppedBy, u.Verdict, u.Proposal, u.Why)
-			}
-			fmt.Fprintln(s.Out, r.Warnings, r.Coverage)
-			return nil
-		},
+		Use:   "analyze SOURCE...",
+		Short: "FTP sessions, NAT mappings, causes of REJECTs, and the ports used at each rule",
+		Long: `Analyze reads VPC Flow Logs and says which FTP sessions took place, which
+translated flow at the NAT gateway is which client's, which network ACL entry
+or security group is behind every REJECT, and which ports are used at each
+rule. Without an output flag it prints a summary.
+
+SOURCE is a file, a directory (walked), or - for standard input. Plain text and
+gzip are told apart by their content.`,
+		Example: `  ephemera analyze --network network/ AWSLogs/
+  ephemera analyze --network network/ --out report/ AWSLogs/
+  zcat flows.log.gz | ephemera analyze --format default -`,
+		Args: usageArgs(cobra.MinimumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args, s) },
 	}
-	cmd.Flags().StringVar(&network, "network", "", "")
-	cmd.Flags().StringVar(&csvDir, "csv", "", "")
-	cmd.Flags().IntVar(&jobs, "jobs", 0, "")
-	cmd.Flags().UintSliceVar(&control, "control-port", nil, "")
+	fl := cmd.Flags()
+	f.register(fl)
+	fl.StringVar(&f.out, "out", "", "write every report into this `directory`: CSV, report.json, report.html")
+	fl.StringVar(&f.csv, "csv", "", "write the tables as CSV into this `directory`")
+	fl.StringVar(&f.html, "html", "", "write the report as one HTML `file`")
+	fl.StringVar(&f.json, "json", "", "write all tables as one JSON `file`; - for standard output")
+	fl.StringSliceVar(&f.failOn, "fail-on", nil, "exit with 3 if this was found: nacl-reject, ambiguous, bad-records")
+	fl.Float64Var(&f.confidence, "confidence", analyze.DefaultConfidence, "least probability at which a data connection is given to a session")
+	fl.IntVar(&f.entries, "entries", analyze.DefaultEntries, "most ranges that a slot's ports are covered with")
 	return cmd
+}
+
+// check checks all flags before anything is read.
+func (f *analyzeFlags) check(s Streams) (settings, error) {
+	set, err := f.common.check(s, time.Now())
+	if err != nil {
+		return set, err
+	}
+	for _, x := range f.failOn {
+		if !slices.Contains([]string{failNACLReject, failAmbiguous, failBadRecords}, x) {
+			return set, usageError("--fail-on %q: give %s, %s or %s", x, failNACLReject, failAmbiguous, failBadRecords)
+		}
+	}
+	if f.confidence <= 0 || f.confidence > 1 {
+		return set, usageError("--confidence %v: give a probability above 0, up to 1", f.confidence)
+	}
+	if f.entries < 1 {
+		return set, usageError("--entries %d: give at least 1", f.entries)
+	}
+	set.analyze.Confidence, set.analyze.Entries = f.confidence, f.entries
+	return set, nil
+}
+
+func (f *analyzeFlags) run(ctx context.Context, places []string, s Streams) error {
+	set, err := f.check(s)
+	if err != nil {
+		return err
+	}
+	r, err := analyzePlaces(ctx, places, set)
+	if err != nil {
+		return err
+	}
+	if err := f.write(r, s); err != nil {
+		return err
+	}
+	return f.verdict(r)
+}
+
+// analyzePlaces reads the sources and analyses them.
+func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze.Result, error) {
+	logs, err := ingest.Open(places, set.ingest)
+	if err != nil {
+		return nil, err
+	}
+	if h := set.analyze.Network; h != nil {
+		for _, w := range h.Warnings() {
+			set.log.Warn(w)
+		}
+	}
+	seen := &problems{log: set.log, verbose: set.verbose}
+	r, err := analyze.Run(seen.watch(logs.Records(ctx)), set.analyze)
+	if err != nil {
+		return nil, err
+	}
+	if err := seen.close(); err != nil {
+		return nil, err
+	}
+	stats := logs.Stats()
+	set.log.Debug("read", "objects", stats.Objects, "bytes", stats.Bytes, "records", seen.good)
+	for _, w := range r.Warnings {
+		set.log.Warn(w)
+	}
+	return r, nil
+}
+
+// write writes the reports that were asked for, or the summary.
+func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
+	csvDir, html, json := f.csv, f.html, f.json
+	if f.out != "" {
+		if err := os.MkdirAll(f.out, 0o755); err != nil {
+			return err
+		}
+		csvDir, html, json = f.out, filepath.Join(f.out, "report.html"), filepath.Join(f.out, "report.json")
+	}
+	if csvDir != "" {
+		if err := report.WriteCSV(csvDir, r); err != nil {
+			return err
+		}
+	}
+	if html != "" {
+		if err := writeFile(html, func(w *os.File) error { return report.WriteHTML(w, r) }); err != nil {
+			return err
+		}
+	}
+	switch {
+	case json == "-":
+		return report.WriteJSON(s.Out, r)
+	case json != "":
+		if err := writeFile(json, func(w *os.File) error { return report.WriteJSON(w, r) }); err != nil {
+			return err
+		}
+	}
+	if f.csv == "" && f.html == "" && f.json == "" {
+		return writeSummary(s.Out, r, f.out)
+	}
+	return nil
+}
+
+// writeFile writes a file whole or not at all.
+func writeFile(name string, write func(*os.File) error) error {
+	w, err := os.CreateTemp(filepath.Dir(name), ".ephemera-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(w.Name()) // fails, and need not succeed, once it was renamed
+	if err := write(w); err != nil {
+		w.Close()
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if err := w.Chmod(0o644); err != nil {
+		w.Close()
+		return err
+	}
+	if err := w.Close(); err != nil {
+		return err
+	}
+	return os.Rename(w.Name(), name)
+}
+
+// verdict is the exit code that --fail-on asks for.
+func (f *analyzeFlags) verdict(r *analyze.Result) error {
+	var found []string
+	for _, x := range f.failOn {
+		if n := count(r, x); n > 0 {
+			found = append(found, fmt.Sprintf("%d %s", n, x))
+		}
+	}
+	if len(found) == 0 {
+		return nil
+	}
+	return &exitError{ExitFound, fmt.Errorf("found %s (--fail-on)", strings.Join(found, ", "))}
+}
+
+// count counts what --fail-on names.
+func count(r *analyze.Result, what string) int {
+	n := 0
+	switch what {
+	case failBadRecords:
+		return r.Coverage.BadRecords
+	case failAmbiguous:
+		for _, d := range r.Data {
+			if d.SessionID == "" {
+				n++
+			}
+		}
+	case failNACLReject:
+		for _, x := range r.Rejects {
+			if x.Cause == analyze.CauseNACL {
+				n++
+			}
+		}
+	}
+	return n
 }

@@ -1,0 +1,219 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"ephemera/analyze"
+	"ephemera/ingest"
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// common are the flags that every command over flow logs has.
+type common struct {
+	from, to       string
+	network        string
+	clients        []string
+	servers        []string
+	controlPorts   []int
+	format         string
+	jobs           int
+	logFormat      string
+	quiet, verbose bool
+}
+
+func (c *common) register(f *pflag.FlagSet) {
+	f.StringVar(&c.from, "from", "", "only records from this time on: RFC 3339, or before now, like -24h")
+	f.StringVar(&c.to, "to", "", "only records before this time")
+	f.StringVar(&c.network, "network", "", "`directory` with the network's rules: output of the AWS CLI's describe calls")
+	f.StringSliceVar(&c.clients, "client", nil, "only FTP sessions of clients in this `CIDR` (repeatable)")
+	f.StringSliceVar(&c.servers, "server", nil, "only FTP sessions with servers in this `CIDR` (repeatable)")
+	f.IntSliceVar(&c.controlPorts, "control-port", []int{21, 990}, "FTP control `ports`")
+	f.StringVar(&c.format, "format", "", "fields of text without a header line: `default`, or a list as in LogFormat")
+	f.IntVar(&c.jobs, "jobs", 0, "objects decoded at once (default: the number of processors)")
+	f.StringVar(&c.logFormat, "log-format", "text", "messages on stderr as text or json")
+	f.BoolVarP(&c.quiet, "quiet", "q", false, "say nothing on stderr but errors")
+	f.BoolVarP(&c.verbose, "verbose", "v", false, "name every bad record on stderr")
+}
+
+// settings are the checked common flags.
+type settings struct {
+	ingest  ingest.Options
+	analyze analyze.Options
+	log     *slog.Logger
+	verbose bool
+}
+
+// check turns the flags into settings. All flags are checked before anything
+// is read.
+func (c *common) check(s Streams, now time.Time) (settings, error) {
+	out := settings{
+		ingest:  ingest.Options{Jobs: c.jobs, Want: analyze.WantFields, Stdin: s.In},
+		verbose: c.verbose,
+	}
+	var err error
+	if out.log, err = c.logger(s.Err); err != nil {
+		return out, err
+	}
+	if c.jobs < 0 {
+		return out, usageError("--jobs %d: give a number above 0, or leave it out", c.jobs)
+	}
+	if out.ingest.From, err = parseTime("--from", c.from, now); err != nil {
+		return out, err
+	}
+	if out.ingest.To, err = parseTime("--to", c.to, now); err != nil {
+		return out, err
+	}
+	if !out.ingest.From.IsZero() && !out.ingest.To.IsZero() && !out.ingest.From.Before(out.ingest.To) {
+		return out, usageError("--from %s is not before --to %s", c.from, c.to)
+	}
+	if c.format != "" {
+		if out.ingest.Format, err = ingest.ParseFormat(c.format); err != nil {
+			return out, usageError("--format: %w", err)
+		}
+	}
+	return out, c.checkAnalysis(&out.analyze)
+}
+
+func (c *common) checkAnalysis(o *analyze.Options) error {
+	var err error
+	if o.Clients, err = parsePrefixes("--client", c.clients); err != nil {
+		return err
+	}
+	if o.Servers, err = parsePrefixes("--server", c.servers); err != nil {
+		return err
+	}
+	for _, p := range c.controlPorts {
+		if p < 1 || p > 65535 {
+			return usageError("--control-port %d is not a port", p)
+		}
+		o.ControlPorts = append(o.ControlPorts, uint16(p))
+	}
+	if c.network == "" {
+		return nil
+	}
+	o.Network, err = rules.ReadDir(c.network)
+	return err
+}
+
+func (c *common) logger(w io.Writer) (*slog.Logger, error) {
+	level := slog.LevelInfo
+	switch {
+	case c.quiet:
+		level = slog.LevelError
+	case c.verbose:
+		level = slog.LevelDebug
+	}
+	o := &slog.HandlerOptions{Level: level, ReplaceAttr: withoutTime}
+	switch c.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, &slog.HandlerOptions{Level: level})), nil
+	}
+	return nil, usageError("--log-format %q: give text or json", c.logFormat)
+}
+
+// withoutTime keeps messages for people short; in JSON the time stays.
+func withoutTime(groups []string, a slog.Attr) slog.Attr {
+	if len(groups) == 0 && a.Key == slog.TimeKey {
+		return slog.Attr{}
+	}
+	return a
+}
+
+// parseTime reads RFC 3339, or a duration before now such as -24h.
+func parseTime(flag, s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if strings.HasPrefix(s, "-") {
+		if d, err := time.ParseDuration(s); err == nil {
+			return now.Add(d), nil
+		}
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return time.Time{}, usageError("%s %q: give a time like 2026-11-22T10:00:00Z, or -24h for a day ago", flag, s)
+	}
+	return t, nil
+}
+
+// parsePrefixes reads CIDRs; a bare address is itself alone.
+func parsePrefixes(flag string, ss []string) ([]netip.Prefix, error) {
+	var ps []netip.Prefix
+	for _, s := range ss {
+		if a, err := netip.ParseAddr(s); err == nil {
+			ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
+			continue
+		}
+		p, err := netip.ParsePrefix(s)
+		if err != nil {
+			return nil, usageError("%s %q: give an address or a CIDR like 10.0.1.0/24", flag, s)
+		}
+		ps = append(ps, p.Masked())
+	}
+	return ps, nil
+}
+
+// shownProblems is how many bad records are named on stderr without -v.
+const shownProblems = 5
+
+// problems counts what could not be read, and names the first ones.
+type problems struct {
+	log              *slog.Logger
+	verbose          bool
+	records, objects int
+	good             int
+	first            error
+}
+
+// watch passes a stream through, and notes its problems.
+func (p *problems) watch(records flowStream) flowStream {
+	return func(yield func(*flow.Record, error) bool) {
+		for r, err := range records {
+			p.note(err)
+			if !yield(r, err) {
+				return
+			}
+		}
+	}
+}
+
+func (p *problems) note(err error) {
+	if err == nil {
+		p.good++
+		return
+	}
+	if p.first == nil {
+		p.first = err
+	}
+	switch e := err.(type) {
+	case *flow.RecordError:
+		p.records++
+		if p.verbose || p.records <= shownProblems {
+			p.log.Warn("bad record skipped", "error", e.Error(), "text", e.Text)
+		}
+	case *flow.ObjectError:
+		p.objects++
+		p.log.Warn("object not read to its end", "error", e.Error())
+	}
+}
+
+// close sums up, and fails when nothing at all could be read.
+func (p *problems) close() error {
+	if p.records > shownProblems && !p.verbose {
+		p.log.Warn(fmt.Sprintf("%d bad records in all; -v names each", p.records))
+	}
+	if p.good == 0 && p.first != nil {
+		return fmt.Errorf("no flow log record could be read: %w", p.first)
+	}
+	return nil
+}
