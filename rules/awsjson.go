@@ -222,6 +222,9 @@ func (it item) icmp(field string, s scalar) (int, error) {
 
 // prefix reads a CIDR block and clears its host bits, as AWS does.
 func (it item) prefix(field, s string) (netip.Prefix, error) {
+	if s == "" {
+		return netip.Prefix{}, it.errorf(field, "missing")
+	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
 		return netip.Prefix{}, it.errorf(field, "%q is not a CIDR block", s)

@@ -120,6 +120,9 @@ func TestCheck(t *testing.T) {
 		{"out through an appliance in the subnet", "eni-beside", out, tcp("10.0.2.5:40000", "192.0.2.1:21"), false, `
 			deny sg sg-list: no rule of sg-list allows it
 			note: network ACLs do not apply inside a subnet: eni-appliance, the next hop to 192.0.2.1, is in the same one`},
+		{"the appliance's own packets", "eni-appliance", out, tcp("10.0.2.9:40000", "192.0.2.1:21"), true, `
+			allow nacl acl-private: rule 100 allow tcp 21 to 0.0.0.0/0
+			note: security groups are stateful: a reply passes`},
 		{"the neighbour's inside leg", "eni-nat-mixed", in, tcp("10.0.2.5:40000", "203.0.113.200:2121"), false, `
 			note: network ACLs do not apply inside a subnet
 			note: a NAT gateway has no security group`},

@@ -24,7 +24,7 @@ func TestNextHop(t *testing.T) {
 		{"subnet-plain", "172.16.0.1", "tgw-1"},
 		{"subnet-plain", "203.0.113.200", ""},
 		{"subnet-public", "203.0.113.1", "eni-appliance"}, // as long as the prefix list's, but written by hand
-		{"subnet-b", "10.0.0.1", ""}, // no route table at all
+		{"subnet-b", "10.0.0.1", ""},                      // no route table at all
 		{"subnet-0", "10.0.0.1", ""},
 	} {
 		got, ok := n.NextHop(c.subnet, addr(c.dst))

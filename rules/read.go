@@ -112,11 +112,13 @@ func (n *Network) addGroup(it item) error {
 type permission struct {
 	IpProtocol       scalar
 	FromPort, ToPort scalar
-	IpRanges         []struct{ CidrIp, Description string }
-	Ipv6Ranges       []struct{ CidrIpv6, Description string }
-	PrefixListIds    []struct{ PrefixListId, Description string }
-	UserIdGroupPairs []struct{ GroupId, Description string }
+
+	IpRanges, Ipv6Ranges, PrefixListIds, UserIdGroupPairs []groupPeer
 }
+
+// groupPeer is an element of any of a permission's lists of peers; each list
+// has another of the first four keys.
+type groupPeer struct{ CidrIp, CidrIpv6, PrefixListId, GroupId, Description string }
 
 func groupRules(it item, field string, permissions []permission) ([]GroupRule, error) {
 	var rules []GroupRule
@@ -132,44 +134,40 @@ func groupRules(it item, field string, permissions []permission) ([]GroupRule, e
 
 // rules unfolds a permission into one rule a peer.
 func (p permission) rules(it item) ([]GroupRule, error) {
-	base, err := p.traffic(it)
+	traffic, err := p.traffic(it)
 	if err != nil {
 		return nil, err
 	}
 	var rules []GroupRule
-	add := func(description string, peer func(*GroupRule)) {
-		r := base
-		r.Description = description
-		peer(&r)
-		rules = append(rules, r)
-	}
-	for k, x := range p.IpRanges {
-		prefix, err := it.at("IpRanges", k).prefix("CidrIp", x.CidrIp)
-		if err != nil {
-			return nil, err
+	for _, list := range []struct {
+		name, key string
+		peers     []groupPeer
+	}{
+		{"IpRanges", "CidrIp", p.IpRanges},
+		{"Ipv6Ranges", "CidrIpv6", p.Ipv6Ranges},
+		{"PrefixListIds", "PrefixListId", p.PrefixListIds},
+		{"UserIdGroupPairs", "GroupId", p.UserIdGroupPairs},
+	} {
+		for k, peer := range list.peers {
+			r, err := peer.rule(it.at(list.name, k), list.key, traffic)
+			if err != nil {
+				return nil, err
+			}
+			rules = append(rules, r)
 		}
-		add(x.Description, func(r *GroupRule) { r.Prefix = prefix })
-	}
-	for k, x := range p.Ipv6Ranges {
-		prefix, err := it.at("Ipv6Ranges", k).prefix("CidrIpv6", x.CidrIpv6)
-		if err != nil {
-			return nil, err
-		}
-		add(x.Description, func(r *GroupRule) { r.Prefix = prefix })
-	}
-	for k, x := range p.PrefixListIds {
-		if err := it.at("PrefixListIds", k).id("PrefixListId", x.PrefixListId); err != nil {
-			return nil, err
-		}
-		add(x.Description, func(r *GroupRule) { r.PrefixList = x.PrefixListId })
-	}
-	for k, x := range p.UserIdGroupPairs {
-		if err := it.at("UserIdGroupPairs", k).id("GroupId", x.GroupId); err != nil {
-			return nil, err
-		}
-		add(x.Description, func(r *GroupRule) { r.GroupRef = x.GroupId })
 	}
 	return rules, nil
+}
+
+// rule adds the peer to a rule that has the traffic already.
+func (p groupPeer) rule(it item, key string, r GroupRule) (GroupRule, error) {
+	r.GroupRef, r.PrefixList, r.Description = p.GroupId, p.PrefixListId, p.Description
+	if r.GroupRef != "" || r.PrefixList != "" {
+		return r, nil
+	}
+	var err error
+	r.Prefix, err = it.prefix(key, cmp.Or(p.CidrIp, p.CidrIpv6))
+	return r, err
 }
 
 // traffic reads protocol and ports; for ICMP, FromPort and ToPort hold type

@@ -201,9 +201,10 @@ func TestReadErrors(t *testing.T) {
 		{"describe-network-acls.json", acl(`"Protocol": "6"`), `describe-network-acls.json: NetworkAcls[0].Entries[0].RuleNumber: missing`},
 		{"describe-network-acls.json", acl(`"RuleNumber": {}`), `describe-network-acls.json: NetworkAcls[0].Entries[0].RuleNumber: "{}" is not a number from 1 to 65535`},
 		{"describe-security-groups.json", `{"SecurityGroups": [{"GroupId": "g", "IpPermissions": [{"IpProtocol": "tcp", "IpRanges": [{"CidrIp": "x"}]}]}]}`, `describe-security-groups.json: SecurityGroups[0].IpPermissions[0].IpRanges[0].CidrIp: "x" is not a CIDR block`},
+		{"describe-security-groups.json", `{"SecurityGroups": [{"GroupId": "g", "IpPermissionsEgress": [{"IpProtocol": "-1", "UserIdGroupPairs": [{"UserId": "1"}]}]}]}`, `describe-security-groups.json: SecurityGroups[0].IpPermissionsEgress[0].UserIdGroupPairs[0].GroupId: missing`},
 		{"describe-network-interfaces.json", `{"NetworkInterfaces": [{"NetworkInterfaceId": "e", "PrivateIpAddress": "x"}]}`, `describe-network-interfaces.json: NetworkInterfaces[0].PrivateIpAddresses: "x" is not an address`},
 		{"describe-route-tables.json", `{"RouteTables": [{"RouteTableId": "r", "Routes": [{"GatewayId": "local"}]}]}`, `describe-route-tables.json: RouteTables[0].Routes[0].DestinationCidrBlock: missing`},
-		{"get-managed-prefix-list-entries-pl-0a1.json", `{"Entries": [{}]}`, `get-managed-prefix-list-entries-pl-0a1.json: Entries[0].Cidr: "" is not a CIDR block`},
+		{"get-managed-prefix-list-entries-pl-0a1.json", `{"Entries": [{}]}`, `get-managed-prefix-list-entries-pl-0a1.json: Entries[0].Cidr: missing`},
 	} {
 		files := fixtureFiles(t)
 		files[c.file] = &fstest.MapFile{Data: []byte(c.text)}
