@@ -53,7 +53,7 @@ func randomRange(rng *rand.Rand) PortRange {
 
 func TestPortSetAgainstBitmap(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
-	for range 60 {
+	for range 25 {
 		var a, b bitmap
 		ra, rb := randomRanges(rng), randomRanges(rng)
 		mark(&a, ra)
