@@ -58,6 +58,9 @@ type Trace struct {
 	Steps []Step
 	// Notes say what the way is, and what is not understood about it.
 	Notes []string
+	// Dropped says why the flow ends behind the last step although the rules
+	// let it pass; empty when it does not.
+	Dropped string
 }
 
 // DiedAt returns the first step that stops the flow, or nil.
@@ -145,7 +148,7 @@ func (e *explainer) throughNAT(g *rules.NATGateway) {
 func (e *explainer) fromOutside(server *rules.Interface) {
 	if server.IsNATGateway() {
 		e.step(P4, server.ID, flow.Ingress, e.t, false)
-		e.note("a NAT gateway forwards nothing that answers nothing: it drops the packet even if the network ACL accepts it, and the log says ACCEPT")
+		e.trace.Dropped = "a NAT gateway forwards nothing that answers nothing; the log says ACCEPT all the same"
 		return
 	}
 	e.step(NoPoint, server.ID, flow.Ingress, e.t, false)

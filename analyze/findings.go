@@ -154,30 +154,43 @@ func ambiguityFinding(r *Result) []Finding {
 		Detail: "One client had several control connections to the server at the same time, and the log does not tell which of them a data connection belongs to. The table names the candidates. What died, where and why does not depend on it."}}
 }
 
-// narrowFinding sums up which of the rules could be narrowed.
+// narrowFinding sums up which of the rules could be narrowed, and to what.
 func narrowFinding(r *Result) []Finding {
-	var narrow, nat []string
-	ports := 0
+	rulesTo := map[string][]string{} // by proposal
+	var order, nat []string
+	n := 0
 	for _, u := range r.Rules {
 		switch {
 		case u.Verdict == verdictNarrow && len(u.Allowed) > 0:
-			allowed, _ := rules.ParsePorts(strings.Join(u.Allowed, ";"))
-			proposed, _ := rules.ParsePorts(strings.Join(u.Proposal, ";"))
-			ports = max(ports, allowed.Subtract(proposed).Len())
-			narrow = append(narrow, fmt.Sprintf("%d (%s)", u.Number, strings.Join(u.Proposal, ", ")))
+			to := strings.Join(u.Proposal, ", ")
+			if rulesTo[to] == nil {
+				order = append(order, to)
+			}
+			rulesTo[to] = append(rulesTo[to], fmt.Sprint(u.Number))
+			n++
 		case u.ChosenBy == chosenNAT:
 			nat = append(nat, fmt.Sprint(u.Number))
 		}
 	}
-	if len(narrow) == 0 {
+	if n == 0 {
 		return nil
 	}
-	f := Finding{Severity: Info, Title: fmt.Sprintf("%d of the %d rules could be narrowed", len(narrow), len(r.Rules)),
-		Detail: "Rules " + strings.Join(narrow, "; ") + "."}
+	f := Finding{Severity: Info, Title: fmt.Sprintf("%d of the %d rules could be narrowed", n, len(r.Rules))}
+	for _, to := range order {
+		f.Detail += fmt.Sprintf("%s to %s. ", listRules(rulesTo[to]), to)
+	}
+	f.Detail = strings.TrimSpace(f.Detail)
 	if len(nat) > 0 {
-		f.Advice = "Rule " + strings.Join(nat, ", ") + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
+		f.Advice = listRules(nat) + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
 	}
 	return []Finding{f}
+}
+
+func listRules(numbers []string) string {
+	if len(numbers) == 1 {
+		return "Rule " + numbers[0]
+	}
+	return "Rules " + strings.Join(numbers, ", ")
 }
 
 // coverageWarnings say what the log lacks.

@@ -77,10 +77,12 @@ func explainRules(w io.Writer, n *rules.Network, t flow.Tuple, natPort uint16) e
 		out.step(step)
 	}
 	switch died := trace.DiedAt(); {
-	case died == nil:
-		out.printf("\nThe rules let it pass, both ways%s.\n", partly(trace))
-	default:
+	case died != nil:
 		out.printf("\nIt dies at %s.\n", cmp.Or(died.Point.String(), died.Where))
+	case trace.Dropped != "":
+		out.printf("\nThe rules let it pass, and it ends here: %s.\n", trace.Dropped)
+	default:
+		out.printf("\nThe rules let it pass, both ways%s.\n", partly(trace))
 	}
 	return out.err
 }
@@ -89,10 +91,14 @@ func explainRules(w io.Writer, n *rules.Network, t flow.Tuple, natPort uint16) e
 // are denied.
 func partly(t *analyze.Trace) string {
 	for _, s := range t.Steps {
+		var denied rules.PortSet
 		for _, d := range s.Decisions {
-			if !d.Verdict.Allow {
-				return fmt.Sprintf(", unless the port at %s is in %s", cmp.Or(s.Point.String(), s.Where), d.Ports)
+			if ports, err := rules.ParsePorts(d.Ports); err == nil && !d.Verdict.Allow {
+				denied = denied.Union(ports)
 			}
+		}
+		if !denied.IsEmpty() {
+			return fmt.Sprintf(", unless the port at %s is one of %s", cmp.Or(s.Point.String(), s.Where), denied)
 		}
 	}
 	return ""
@@ -114,7 +120,7 @@ func (s *summary) step(step analyze.Step) {
 
 func layerName(v rules.Verdict) string {
 	if v.Layer == rules.SG {
-		return "security group " + v.ID
+		return "security group"
 	}
 	return "network ACL " + v.ID
 }

@@ -154,20 +154,23 @@ func (s *summary) rules(rules []analyze.RuleUse) {
 	t.Style().Box.PaddingLeft = "  "
 	t.Style().Options.DrawBorder = false
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"#", "at", "rule", "passed", "stopped", "ports used", "allow"})
+	t.AppendHeader(table.Row{"#", "at", "rule", "passed", "stopped", "used", "verdict"})
 	for _, u := range rules {
 		stopped := fmt.Sprint(u.Stopped)
 		if u.Stopped > 0 {
 			stopped = s.paint(text.FgRed, stopped)
 		}
-		t.AppendRow(table.Row{u.Number, u.Point, u.Title, u.Passed, stopped, strings.Join(u.Used, " "), allow(u)})
+		t.AppendRow(table.Row{u.Number, u.Point, u.Title, u.Passed, stopped, strings.Join(u.Used, " "), verdict(u)})
 	}
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 4, Align: text.AlignRight}, {Number: 5, Align: text.AlignRight}})
-	s.printf("\n%s\n", t.Render())
+	s.printf("\n")
+	for line := range strings.Lines(t.Render()) {
+		s.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
 }
 
-// allow says in a word what to do with a rule.
-func allow(u analyze.RuleUse) string {
+// verdict says in a word what to do with a rule.
+func verdict(u analyze.RuleUse) string {
 	ports := strings.Join(u.Proposal, " ")
 	switch u.Verdict {
 	case "fix":
@@ -175,5 +178,8 @@ func allow(u analyze.RuleUse) string {
 	case "narrow":
 		return "narrow to " + ports
 	}
-	return "keep " + ports
+	if u.ChosenBy == "nat-gateway" {
+		return "keep " + ports
+	}
+	return "keep"
 }
