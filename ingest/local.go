@@ -102,30 +102,33 @@ func openFile(place string) (io.ReadCloser, error) {
 func (l *Local) walk(dir string) ([]object, error) {
 	var found []object
 	files := 0
-	err := filepath.WalkDir(dir, func(place string, d fs.DirEntry, err error) error {
-		if err != nil {
+	visit := func(place string, d fs.DirEntry, err error) error {
+		if err != nil || !isFile(place, d) {
 			return err
-		}
-		if d.Type()&fs.ModeSymlink == 0 && !d.Type().IsRegular() {
-			return nil
-		}
-		info, err := os.Stat(place)
-		if err != nil {
-			return err
-		}
-		if !info.Mode().IsRegular() {
-			return nil
 		}
 		files++
 		if l.mayHold(place) {
-			found = append(found, file(place, info.Mode()))
+			found = append(found, file(place, 0))
 		}
 		return nil
-	})
+	}
+	// With the separator, a symbolic link to a directory is walked too.
+	err := filepath.WalkDir(dir+string(filepath.Separator), visit)
 	if err == nil && files == 0 {
 		err = fmt.Errorf("%s: the directory holds no file; give one that holds flow logs", dir)
 	}
 	return found, err
+}
+
+// isFile reports whether a directory's entry is a regular file or a link to
+// one. A link to nothing counts, so that reading it gives an error with its
+// name.
+func isFile(place string, d fs.DirEntry) bool {
+	if d.Type()&fs.ModeSymlink == 0 {
+		return d.Type().IsRegular()
+	}
+	info, err := os.Stat(place)
+	return err != nil || info.Mode().IsRegular()
 }
 
 func (l *Local) mayHold(place string) bool {

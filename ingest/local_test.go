@@ -94,6 +94,17 @@ func TestLocalPlaces(t *testing.T) {
 	diff(t, got, []string{"10", "15", "20", "30", "40"})
 }
 
+func TestLocalLinks(t *testing.T) {
+	dir := tree(t, map[string]string{"real/a.log": log(10)})
+	for link, target := range map[string]string{"link": "real", "real/broken": "nowhere", "real/up": ".."} {
+		if err := os.Symlink(target, filepath.Join(dir, link)); err != nil {
+			t.Skip(err)
+		}
+	}
+	got := readAll(t, dir, []string{filepath.Join(dir, "link")}, Options{}, ends)
+	diff(t, got, []string{"! link/broken: no such file or directory", "10"})
+}
+
 // The layouts of prefixes say nothing: the file name and the header line do.
 func TestLocalLayouts(t *testing.T) {
 	at := func(s string) int {
