@@ -90,12 +90,11 @@ func merge(ctx context.Context, objects []object, opts *Options, count *counters
 	}
 	m.decoders.New = func() any { return newTextDecoder(opts) }
 	m.batches.New = func() any { return new(batch) }
+	defer m.group.Wait() // its functions report errors as steps
+	defer cancel()       // before waiting, also when yield panics
 	m.objects = inOrder(inner, objects, opts.Format, cap(m.jobs))
-	more := m.run(yield)
-	cancel()
-	m.group.Wait() // decoders report their errors as steps
-	if err := ctx.Err(); err != nil && more {
-		yield(nil, err)
+	if more := m.run(yield); more && ctx.Err() != nil {
+		yield(nil, ctx.Err())
 	}
 }
 
@@ -266,6 +265,9 @@ func (h *feeds) Pop() any {
 // by name or, where that does not tell, by the first record.
 func inOrder(ctx context.Context, objects []object, format Format, jobs int) []object {
 	objects = slices.Clone(objects)
+	decoders := sync.Pool{New: func() any {
+		return newTextDecoder(&Options{Format: format, Want: timeFields})
+	}}
 	var group errgroup.Group
 	group.SetLimit(jobs)
 	for i := range objects {
@@ -276,7 +278,9 @@ func inOrder(ctx context.Context, objects []object, format Format, jobs int) []o
 			o.start = name.key.Unix()
 		case o.rereadable:
 			group.Go(func() error {
-				o.start = firstStart(ctx, o, format)
+				d := decoders.Get().(*textDecoder)
+				defer decoders.Put(d)
+				o.start = firstStart(ctx, o, d)
 				return nil
 			})
 		default:
@@ -294,9 +298,11 @@ func inOrder(ctx context.Context, objects []object, format Format, jobs int) []o
 // far the ends of an object's first records may lie apart.
 const maxInterval = 600
 
+var timeFields = flow.Fields(flow.FieldStart, flow.FieldEnd)
+
 // firstStart looks into o for the time of its first record. An object that
 // cannot be read comes first, and its error with it.
-func firstStart(ctx context.Context, o *object, format Format) int64 {
+func firstStart(ctx context.Context, o *object, d *textDecoder) int64 {
 	if ctx.Err() != nil {
 		return unknownStart
 	}
@@ -305,9 +311,7 @@ func firstStart(ctx context.Context, o *object, format Format) int64 {
 		return unknownStart
 	}
 	defer r.Close()
-	const enough = 1000
-	want := flow.Fields(flow.FieldStart, flow.FieldEnd)
-	d := newTextDecoder(&Options{Format: format, Want: want})
+	const enough = 1000 // bad lines, to give up on the rest
 	d.reset(r, o.place)
 	var rec flow.Record
 	for range enough {
@@ -315,7 +319,7 @@ func firstStart(ctx context.Context, o *object, format Format) int64 {
 		if err == io.EOF {
 			break
 		}
-		if err == nil && rec.Has&want != 0 {
+		if err == nil && rec.Has&timeFields != 0 {
 			return timeOf(&rec, 0) - maxInterval
 		}
 	}
