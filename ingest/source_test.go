@@ -20,7 +20,7 @@ func TestLocalConformance(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	const files, records = 20, 400
+	const files, records = 20, 150
 	for i := range files {
 		var b strings.Builder
 		b.WriteString("srcaddr srcport start end\n")
