@@ -14,7 +14,7 @@ import (
 // maxPeers is the most peers that a slot keeps apart. Beyond it they are
 // kept as wider and wider networks, so that memory stays bounded however
 // many addresses the traffic has.
-const maxPeers = 256
+const maxPeers = 128
 
 // Prefix lengths of peers, from the narrowest.
 var (
