@@ -1,0 +1,86 @@
+# Everything that is done with this repository. Go is needed; what else a
+# target needs, it installs.
+
+GO ?= go
+FUZZTIME ?= 5s
+BENCH ?= .
+GOLANGCI_VERSION := v2.15.0
+
+# The version is in the path: another version is another file.
+GOLANGCI := .tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+
+# Packages that have a real-tagged test, or a benchmark, as ./dir.
+packages_with = $(shell grep -rlE $(1) --include='*_test.go' --exclude-dir='.?*' . | xargs -r -n1 dirname | sort -u)
+REAL_PACKAGES = $(call packages_with,'^//go:build .*\breal\b')
+BENCH_PACKAGES = $(call packages_with,'^func Benchmark')
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build bin/ephemera
+	$(GO) build -trimpath -buildvcs=false -o bin/ephemera ./cmd/ephemera
+
+.PHONY: demo
+demo: build ## analyse a broken network, and write its report to out/demo
+	bin/ephemera analyze --network testdata/article/config --out out/demo testdata/article/logs
+
+.PHONY: test
+test: ## run the tests that need Go alone
+	$(GO) test ./...
+
+.PHONY: real
+real: ## run the tests against a real browser, installing what is missing
+	@.ci/need chromium chromium chromium-browser google-chrome google-chrome-stable
+	$(GO) test -tags real -count=1 $(REAL_PACKAGES)
+
+.PHONY: check
+check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little
+
+.PHONY: gofmt
+gofmt:
+	@unformatted=$$(gofmt -s -l .) || exit; \
+	if [ -n "$$unformatted" ]; then \
+		echo "these files are not formatted; run make fmt:"; echo "$$unformatted"; exit 1; \
+	fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+	$(GO) vet -tags real ./...
+
+.PHONY: lint
+lint: $(GOLANGCI)
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	@echo "building golangci-lint $(GOLANGCI_VERSION); once, some minutes"
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+.PHONY: tidy
+tidy:
+	$(GO) mod tidy -diff
+
+.PHONY: race
+race:
+	@.ci/need gcc gcc
+	CGO_ENABLED=1 $(GO) test -race ./...
+
+.PHONY: fuzz
+fuzz: ## fuzz every target for FUZZTIME, 5s each
+	@GO=$(GO) .ci/fuzz $(FUZZTIME)
+
+.PHONY: bench
+bench: ## run the benchmarks; BENCH=regexp chooses
+	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
+
+.PHONY: fmt
+fmt: ## format the source
+	gofmt -s -w .
+
+.PHONY: clean
+clean: ## remove bin and out
+	rm -rf bin out
