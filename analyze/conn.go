@@ -78,6 +78,12 @@ type Way struct {
 	Flags                   flow.TCPFlags
 	// First and Last are Unix seconds; 0 when there was no packet.
 	First, Last int64
+
+	// Of the accepted windows: when the first one began, when the last one
+	// began, and when the last one ended; 0 when nothing was accepted.
+	firstAccepted, lastAccepted, acceptedEnd int64
+	// closed is set when an accepted window had FIN or RST.
+	closed bool
 }
 
 // Packets counts the packets that arrived at the interface, passed or not.
@@ -93,6 +99,11 @@ func (w *Way) add(v window) {
 	} else {
 		w.Accepted += v.packets
 		w.AcceptedBytes += v.bytes
+		if w.firstAccepted == 0 {
+			w.firstAccepted = v.start // windows come in time order
+		}
+		w.lastAccepted, w.acceptedEnd = max(w.lastAccepted, v.start), max(w.acceptedEnd, v.end)
+		w.closed = w.closed || v.flags&(flow.FIN|flow.RST) != 0
 	}
 	w.Flags |= v.flags
 	if w.First == 0 || v.start < w.First {

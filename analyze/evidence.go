@@ -63,9 +63,9 @@ func (f *ftp) newEvidence(cs []*Connection, candidates []*dataConn, o openSessio
 	e := &evidence{uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
 	for _, c := range cs {
 		t := c.Tuple
-		if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && len(o.byServer[t.Dst]) > 0 {
+		if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && o.byServer[t.Dst] != nil {
 			e.use(serviceOf(c)).total++
-			if len(during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)) == 0 {
+			if len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0 {
 				e.use(serviceOf(c)).outside++
 			}
 		}
@@ -278,20 +278,28 @@ func acks(payload int, packets uint64) float64 {
 	return float64(payload/12) / float64(packets)
 }
 
-// payloads estimates the bytes above TCP each way. IP and TCP headers are 52
-// bytes with time stamps, which both sides use or none, and 40 without; the
-// first packet's options add 8 or 12.
+// payloads estimates the bytes above TCP each way. TCP headers are 32 bytes
+// with time stamps, which both sides use or none, and 20 without; the first
+// packet's options add 8 or 12.
 func payloads(l *Leg) (toResponder, toInitiator int) {
-	header, syn := 52, 8
-	if short(l.FromInitiator) || short(l.FromResponder) {
-		header, syn = 40, 12
+	header, syn := ipHeader(l)+32, 8
+	if short(l.FromInitiator, header) || short(l.FromResponder, header) {
+		header, syn = ipHeader(l)+20, 12
 	}
 	above := func(w Way) int { return max(0, int(w.AcceptedBytes)-header*int(w.Accepted)-syn) }
 	return above(l.FromInitiator), above(l.FromResponder)
 }
 
-// short reports whether the packets are too short for time stamps.
-func short(w Way) bool { return w.AcceptedBytes < 52*w.Accepted }
+// ipHeader returns the size of the IP headers of the leg's packets, in bytes.
+func ipHeader(l *Leg) int {
+	if l.Header.Src.Is4() {
+		return 20
+	}
+	return 40
+}
+
+// short reports whether the packets are too short for such headers.
+func short(w Way, header int) bool { return int(w.AcceptedBytes) < header*int(w.Accepted) }
 
 // Mean payloads of a control connection's packets above which it is
 // encrypted: commands and replies of FTP are short lines.

@@ -157,7 +157,8 @@ func refused(l *Leg) bool {
 	if l.HasFlags {
 		return from.Flags.Has(flow.RST) && !from.Flags.Has(flow.SYN) && l.Opened && from.Packets() <= to.Packets()
 	}
-	return from.Packets() > 0 && from.Packets() == to.Packets() && from.Bytes() == 40*from.Packets() && to.Bytes() <= 60*to.Packets()
+	bare, syn := uint64(ipHeader(l)+20), uint64(ipHeader(l)+40)
+	return from.Packets() > 0 && from.Packets() == to.Packets() && from.Bytes() == bare*from.Packets() && to.Bytes() <= syn*to.Packets()
 }
 
 // idleCause says how a silent control connection ended.

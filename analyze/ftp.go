@@ -182,38 +182,61 @@ func longestSilence(c *Connection) int64 {
 // A pairKey is a client and a server.
 type pairKey struct{ client, server flow.Addr }
 
-// openSessions holds the able sessions in order of their start, by client and
-// server and by server alone.
+// openSessions holds the able sessions by client and server, and by server
+// alone.
 type openSessions struct {
-	byPair   map[pairKey][]*session
-	byServer map[flow.Addr][]*session
+	byPair   map[pairKey]*sessionList
+	byServer map[flow.Addr]*sessionList
 }
 
 func (f *ftp) byPair() openSessions {
-	o := openSessions{byPair: map[pairKey][]*session{}, byServer: map[flow.Addr][]*session{}}
+	o := openSessions{byPair: map[pairKey]*sessionList{}, byServer: map[flow.Addr]*sessionList{}}
 	for _, s := range f.sessions {
 		if s.able {
 			k := pairKey{s.conn.Tuple.Src, s.conn.Tuple.Dst}
-			o.byPair[k] = append(o.byPair[k], s)
-			o.byServer[k.server] = append(o.byServer[k.server], s)
+			add(o.byPair, k, s)
+			add(o.byServer, k.server, s)
 		}
 	}
 	return o
 }
 
+func add[K comparable](m map[K]*sessionList, k K, s *session) {
+	if m[k] == nil {
+		m[k] = &sessionList{}
+	}
+	m[k].add(s)
+}
+
+// A sessionList holds sessions by start. The nil list is empty.
+type sessionList struct {
+	sessions []*session
+	reach    []int64 // the latest end among the sessions up to each
+}
+
+func (l *sessionList) add(s *session) {
+	end := s.end
+	if n := len(l.reach); n > 0 {
+		end = max(end, l.reach[n-1])
+	}
+	l.sessions, l.reach = append(l.sessions, s), append(l.reach, end)
+}
+
 // during returns the sessions, in order of their start, whose control
 // connection lived at time t. Times are whole seconds, so one second more
 // counts as inside.
-func during(ss []*session, t int64) []*session {
+func (l *sessionList) during(t int64) []*session {
+	if l == nil {
+		return nil
+	}
+	n, _ := slices.BinarySearchFunc(l.sessions, t+1, func(s *session, t int64) int { return cmp.Compare(s.conn.Start, t) })
 	var in []*session
-	for _, s := range ss {
-		if s.conn.Start > t {
-			break
-		}
-		if t <= s.end+1 {
+	for n--; n >= 0 && l.reach[n] >= t-1; n-- {
+		if s := l.sessions[n]; t <= s.end+1 {
 			in = append(in, s)
 		}
 	}
+	slices.Reverse(in)
 	return in
 }
 
@@ -228,15 +251,15 @@ func (f *ftp) candidate(c *Connection, o openSessions) *dataConn {
 	switch {
 	case c.Unsolicited:
 		d.active = true
-		d.candidates = slices.DeleteFunc(during(o.byServer[t.Src], c.Start), func(s *session) bool { return s.conn.NAT() != c.Outside.Interface })
+		d.candidates = slices.DeleteFunc(o.byServer[t.Src].during(c.Start), func(s *session) bool { return s.conn.NAT() != c.Outside.Interface })
 		if c.Outside.FromInitiator.Bytes() > 64*c.Outside.FromInitiator.Packets() {
 			return nil // more than SYNs
 		}
 	default:
-		d.candidates = during(o.byPair[pairKey{t.Src, t.Dst}], c.Start)
+		d.candidates = o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)
 		if len(d.candidates) == 0 && (t.SrcPort == activeSource || t.SrcPort == activeSourceTLS) {
 			d.active = true
-			d.candidates = during(o.byPair[pairKey{t.Dst, t.Src}], c.Start)
+			d.candidates = o.byPair[pairKey{t.Dst, t.Src}].during(c.Start)
 		}
 	}
 	if len(d.candidates) == 0 {

@@ -51,11 +51,11 @@ type attributor struct {
 // denials explains every rejected window of one way of the leg.
 func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
 	var ds []denial
-	for k, w := range l.windows {
+	for _, w := range l.windows {
 		if w.forward != fromInitiator || w.action != flow.Reject {
 			continue
 		}
-		d := a.explain(l, k)
+		d := a.explain(l, w)
 		if i := slices.IndexFunc(ds, d.same); i >= 0 {
 			ds[i].add(w)
 			continue
@@ -69,8 +69,7 @@ func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
 // explain names the cause of one rejected window, in the order in which the
 // evidence decides: what the record says itself, then whether the packet
 // came too late for any rule, then the rules in force.
-func (a *attributor) explain(l *Leg, k int) denial {
-	w := l.windows[k]
+func (a *attributor) explain(l *Leg, w window) denial {
 	switch w.reason {
 	case reasonBPA:
 		return denial{cause: CauseBPA, confidence: 1, words: "VPC block public access", evidence: "reject-reason is BPA"}
@@ -78,8 +77,8 @@ func (a *attributor) explain(l *Leg, k int) denial {
 		return denial{cause: CauseEncryption, confidence: 1, words: "VPC encryption controls", evidence: "reject-reason is EC"}
 	}
 	check := a.check(l, w)
-	late, why := lateness(l, k)
-	if v, denied := check.Deciding(); denied && (!late || !passedBefore(l, k)) {
+	late, why := lateness(l, w)
+	if v, denied := check.Deciding(); denied && (!late || !passedBefore(l, w)) {
 		return byRule(l, w, check, v)
 	}
 	if late {
@@ -118,7 +117,7 @@ func byRule(l *Leg, w window, check rules.Check, v rules.Verdict) denial {
 	if check.Unknown {
 		d.confidence = 0.8
 	}
-	if passedSame(l, w) {
+	if l.wayOf(w).Accepted > 0 {
 		d.confidence = 0.7
 		d.evidence += "; other packets of this way were accepted: the rules may have been edited meanwhile"
 	}
@@ -155,16 +154,17 @@ func ruleEvidence(check rules.Check) string {
 
 // passedBefore reports whether an earlier packet of the window's way was
 // accepted: its rules cannot be what rejects the later one.
-func passedBefore(l *Leg, k int) bool {
-	w := l.windows[k]
-	return slices.ContainsFunc(l.windows, func(v window) bool {
-		return v.forward == w.forward && v.action == flow.Accept && v.start <= w.start
-	})
+func passedBefore(l *Leg, w window) bool {
+	first := l.wayOf(w).firstAccepted
+	return first != 0 && first <= w.start
 }
 
-// passedSame reports whether any packet of the window's way was accepted.
-func passedSame(l *Leg, w window) bool {
-	return slices.ContainsFunc(l.windows, func(v window) bool { return v.forward == w.forward && v.action == flow.Accept })
+// wayOf returns the way that a window belongs to.
+func (l *Leg) wayOf(w window) *Way {
+	if w.forward {
+		return &l.FromInitiator
+	}
+	return &l.FromResponder
 }
 
 // latePackets is the most packets of a window that can still be stragglers.
@@ -174,29 +174,20 @@ const latePackets = 5
 // over: closed by FIN or RST, or forgotten after natIdle seconds of silence.
 // Nothing was accepted any more, either way, and the packets are few. Without
 // TCP flags the end itself is the evidence.
-func lateness(l *Leg, k int) (late bool, why string) {
-	w := l.windows[k]
-	accepted := int64(0)
-	closed := false
-	for j, v := range l.windows {
-		if j == k || v.action != flow.Accept {
-			continue
-		}
-		if v.start > w.end || v.end > w.start+1 {
-			return false, ""
-		}
-		accepted = max(accepted, v.end)
-		closed = closed || v.flags&(flow.FIN|flow.RST) != 0
-	}
+func lateness(l *Leg, w window) (late bool, why string) {
+	a, b := &l.FromInitiator, &l.FromResponder
+	accepted := max(a.acceptedEnd, b.acceptedEnd)
 	opens := w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK)
 	switch {
 	case accepted == 0 || w.packets > latePackets || opens:
 		return false, ""
-	case closed:
+	case max(a.lastAccepted, b.lastAccepted) > w.end || accepted > w.start+1:
+		return false, ""
+	case a.closed || b.closed:
 		return true, fmt.Sprintf("the connection was closed by FIN or RST %d s before", max(0, w.start-accepted))
 	case w.start-accepted >= natIdle:
 		return true, fmt.Sprintf("the connection had been silent for %d s, longer than a connection is remembered", w.start-accepted)
-	case !l.HasFlags && passedBefore(l, k):
+	case !l.HasFlags && passedBefore(l, w):
 		return true, "the connection had ended: nothing was accepted any more"
 	}
 	return false, ""

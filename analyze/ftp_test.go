@@ -1,0 +1,34 @@
+package analyze
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+)
+
+// during against looking at every session.
+func TestSessionsDuring(t *testing.T) {
+	rng := rand.New(rand.NewPCG(2, 9))
+	for range 200 {
+		var l sessionList
+		start := int64(0)
+		for range rng.IntN(40) {
+			start += int64(rng.IntN(5))
+			l.add(&session{conn: &Connection{Start: start}, end: start + int64(rng.IntN(1+rng.IntN(60)))})
+		}
+		for at := int64(-3); at < start+70; at++ {
+			var want []*session
+			for _, s := range l.sessions {
+				if s.conn.Start <= at && at <= s.end+1 {
+					want = append(want, s)
+				}
+			}
+			if got := l.during(at); !slices.Equal(got, want) {
+				t.Fatalf("at %d: %d sessions, want %d", at, len(got), len(want))
+			}
+		}
+	}
+	if got := (*sessionList)(nil).during(5); got != nil {
+		t.Errorf("the nil list gives %v", got)
+	}
+}
