@@ -170,31 +170,53 @@ func findNATs(t topology, ifaces []*Interface, legs map[*Interface][]*Leg) {
 	}
 }
 
-// forwarded counts the connections from private addresses to the interface,
-// and those of them that have a twin from the interface to the same port.
+// forwarded counts the legs between the interface and private addresses,
+// and those of them that have a twin between the interface and others: with
+// one port in common, the same packets on, the same packets back, at the
+// same time. It does not rely on who the legs' initiators are taken to be.
 func forwarded(t topology, i *Interface, legs []*Leg) (in, out int) {
 	type twin struct {
-		port    uint16
-		to, fro uint64
+		port     uint16
+		on, back uint64
 	}
 	twins := map[twin][]int64{}
 	for _, l := range legs {
-		if l.Seen.Src == i.Addr {
-			k := twin{l.Seen.DstPort, l.FromInitiator.Packets(), l.FromResponder.Accepted}
-			twins[k] = append(twins[k], l.Start)
+		if to, from := l.fromOwn(); !t.local(i, l.peer()) {
+			for _, port := range []uint16{l.Seen.SrcPort, l.Seen.DstPort} {
+				k := twin{port, to.Packets(), from.Accepted}
+				twins[k] = append(twins[k], l.Start)
+			}
 		}
 	}
 	for _, l := range legs {
-		if l.Seen.Dst != i.Addr || l.FromInitiator.Accepted == 0 || !t.local(i, l.Seen.Src) {
+		to, from := l.fromOwn()
+		if from.Accepted == 0 || !t.local(i, l.peer()) {
 			continue
 		}
 		in++
 		near := func(s int64) bool { return s-l.Start <= 2 && l.Start-s <= 2 }
-		if slices.ContainsFunc(twins[twin{l.Seen.DstPort, l.FromInitiator.Accepted, l.FromResponder.Packets()}], near) {
+		if slices.ContainsFunc(twins[twin{l.Seen.DstPort, from.Accepted, to.Packets()}], near) ||
+			slices.ContainsFunc(twins[twin{l.Seen.SrcPort, from.Accepted, to.Packets()}], near) {
 			out++
 		}
 	}
 	return in, out
+}
+
+// peer returns the far end of the leg as its interface saw it.
+func (l *Leg) peer() flow.Addr {
+	if l.Seen.Src == l.Interface.Addr {
+		return l.Seen.Dst
+	}
+	return l.Seen.Src
+}
+
+// fromOwn returns the two ways by the interface: what left it, what came.
+func (l *Leg) fromOwn() (out, in Way) {
+	if l.Seen.Src == l.Interface.Addr {
+		return l.FromInitiator, l.FromResponder
+	}
+	return l.FromResponder, l.FromInitiator
 }
 
 // side tells where a leg of a NAT gateway's interface leads.
@@ -211,10 +233,10 @@ const (
 // the gateway on the outside. What comes from outside and was never answered
 // is unsolicited.
 func natSide(t topology, l *Leg) side {
-	own, peer := l.Seen.Src, l.Seen.Dst
+	own, peer := l.Interface.Addr, l.peer()
 	ownHeader := l.Header.Src
-	if own != l.Interface.Addr {
-		own, peer, ownHeader = peer, own, l.Header.Dst
+	if peer == l.Seen.Src {
+		ownHeader = l.Header.Dst
 	}
 	translated := ownHeader != own && !t.owns(l.Interface, ownHeader)
 	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) {
