@@ -172,6 +172,8 @@ func (b browser) drawsThePage(t *testing.T) {
 			if dark != (scheme == "dark") {
 				t.Errorf("dark is %v in the %s scheme", dark, scheme)
 			}
+			expect(p, `Chart.getChart("ports-chart").data.datasets.map((d) => d.data.length).join()`, "11,11,1")
+			expect(p, `Chart.getChart("ports-chart").data.datasets[2].data[0].text`, "2048-32767")
 			p.run(chromedp.Click(chromedp.CSS("#theme")))
 			expect(p, `getComputedStyle(document.body).backgroundColor.match(/\d+/g).every((c) => c < 64)`, !dark)
 			expect(p, `document.querySelectorAll(".gate a.rule").length`, 11)
@@ -213,7 +215,7 @@ func (b browser) sortsAndSearches(t *testing.T) {
 	header := `#data_connections-grid .tabulator-col[tabulator-field="length"]`
 	p.run(chromedp.Click(chromedp.CSS(header)))
 	expect(p, firstCell("data_connections", "data_id"), "d1")
-	p.run(chromedp.Click(chromedp.CSS(header)))
+	p.run(chromedp.SendKeys(chromedp.CSS(header), "\r"))
 	expect(p, firstCell("data_connections", "data_id"), "d12")
 	p.run(chromedp.SendKeys(chromedp.CSS(`input[data-table="data_connections"]`), "BLOCKED s2"))
 	expect(p, shown("data_connections"), "2 of 12")
@@ -270,7 +272,7 @@ func (b browser) showsHostileTextAsText(t *testing.T) {
 
 func (b browser) drawsNothing(t *testing.T) {
 	p := b.open(t, &analyze.Result{}, "light")
-	expect(p, `document.querySelectorAll(".charts figure:not([hidden])").length`, 0)
+	expect(p, `[...document.querySelectorAll("#charts, .charts figure")].filter((e) => e.offsetHeight > 0).length`, 0)
 	expect(p, shown("sessions"), "0")
 	p.expectQuiet()
 }

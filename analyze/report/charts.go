@@ -36,6 +36,7 @@ type interval struct {
 }
 
 const (
+	clock     = "15:04:05"
 	hourOfDay = "15:04"
 	dayHour   = "Jan 2 15:04"
 	day       = "2006-01-02"
@@ -44,6 +45,7 @@ const (
 
 // intervals are tried from the shortest on until at most maxBars are needed.
 var intervals = []interval{
+	{1, "1 second", clock}, {5, "5 seconds", clock}, {15, "15 seconds", clock},
 	{60, "1 minute", hourOfDay}, {300, "5 minutes", hourOfDay}, {900, "15 minutes", hourOfDay},
 	{3600, "1 hour", dayHour}, {4 * 3600, "4 hours", dayHour}, {86400, "1 day", day},
 	{7 * 86400, "7 days", day}, {30 * 86400, "30 days", day}, {365 * 86400, "365 days", day},

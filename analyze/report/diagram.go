@@ -76,28 +76,33 @@ func (row gateRow) Label() string {
 	return row.Rule.Purpose
 }
 
-// callout names the entry that stopped connections at a rule.
+// callout names the entry that stopped connections at a rule. Its text is
+// to the right of the leader, or to the left where the right has no room.
 type callout struct {
 	X, FromY, TextY int
+	TextX           int
+	Left            bool
+	Rule            int
 	Text            string
 }
 
 // Measures of the diagram, in user units; the template uses them too.
 const (
 	margin       = 14
-	nodeWidth    = 100
+	nodeWidth    = 106
 	gateWidth    = 142
 	gateHeader   = 40
 	rowHeight    = 42
 	gateFooter   = 4
 	gap          = 22 // between two gates
-	pointGap     = 46 // between a node and a gate, room for the point
+	pointGap     = 44 // between a node and a gate, room for the point
 	subnetGap    = 34 // between the edges of two subnets
-	farGap       = 86 // between the VPC and the server
+	farGap       = 76 // between the VPC and the server
 	laneGap      = 46
 	subnetHeader = 30
 	calloutLine  = 26
-	calloutChar  = 8 // the width of a character, on the safe side
+	calloutSide  = 15 // from the leader to the text
+	calloutChar  = 9  // the width of a character, on the safe side
 )
 
 // stretch is a part of the way between two nodes: the points whose filters
@@ -126,7 +131,7 @@ func newDiagram(r *analyze.Result) *diagram {
 	if viaNAT {
 		start = b.addNAT(start, r)
 	}
-	b.addSubnet(start, cmp.Or(b.edge, b.x+gap/2), subnetLabel(viaNAT))
+	b.addSubnet(start, cmp.Or(b.edge, b.x+gap/2), subnetLabel(viaNAT, start == margin/2))
 	b.addArrows(b.x + farGap/2)
 	b.x += farGap
 	b.addNode("server", serverLines(r))
@@ -141,8 +146,12 @@ func passesNAT(r *analyze.Result) bool {
 		slices.ContainsFunc(r.Sessions, func(s analyze.Session) bool { return s.NATInterface != "" })
 }
 
-func subnetLabel(viaNAT bool) string {
-	if viaNAT {
+// subnetLabel names the last subnet on the way.
+func subnetLabel(viaNAT, first bool) string {
+	switch {
+	case viaNAT && first:
+		return "subnet of the client and the NAT gateway"
+	case viaNAT:
 		return "subnet of the NAT gateway"
 	}
 	return "subnet of the client"
@@ -226,9 +235,9 @@ func gateTitle(u analyze.RuleUse) string {
 		way = "in"
 	}
 	if u.Filter == "sg" {
-		return "Security group " + way
+		return "SG " + way
 	}
-	return "Network ACL " + way
+	return "NACL " + way
 }
 
 // addStretch adds the gates of s, a column for each filter, with space
@@ -344,12 +353,12 @@ func (b *diagramBuilder) addCallouts() {
 	gates := slices.Clone(b.d.Gates)
 	slices.SortStableFunc(gates, func(x, y gate) int { return cmp.Compare(y.X, x.X) })
 	for _, g := range gates {
-		for i, row := range g.Rows {
+		for i, row := range slices.Backward(g.Rows) {
 			if row.Rule.Stopped == 0 {
 				continue
 			}
-			c := callout{X: g.X + 10 + 12*i}
-			c.Text = shortened(stoppedText(row.Rule), (b.d.Width-c.X-margin)/calloutChar)
+			c := callout{X: g.X + 16 + 22*i, Rule: row.Rule.Number}
+			b.placeText(&c, stoppedText(row.Rule))
 			if g.upper {
 				c.FromY, c.TextY = g.Y, up-8
 				up -= calloutLine
@@ -360,6 +369,32 @@ func (b *diagramBuilder) addCallouts() {
 			b.d.Callouts = append(b.d.Callouts, c)
 		}
 	}
+}
+
+// placeText puts text where it has room, and cuts it when nowhere is enough.
+func (b *diagramBuilder) placeText(c *callout, text string) {
+	right, left := b.d.Width-c.X-calloutSide-margin, c.X-calloutSide-margin
+	c.Left = len(text)*calloutChar > right && left > right
+	room := right
+	c.TextX = c.X + calloutSide
+	if c.Left {
+		room = left
+		c.TextX = c.X - calloutSide
+	}
+	c.Text = shortened(text, room/calloutChar)
+}
+
+// compact writes n in at most six characters.
+func compact(n int) string {
+	switch {
+	case n >= 10_000_000:
+		return grouped(n/1_000_000) + "M"
+	case n >= 1_000_000:
+		return shortFloat(float64(n/100_000)/10) + "M"
+	case n >= 100_000:
+		return grouped(n/1000) + "k"
+	}
+	return grouped(n)
 }
 
 func stoppedText(u analyze.RuleUse) string {

@@ -44,8 +44,10 @@ var (
 
 var pageTmpl = template.Must(template.New("report").Funcs(template.FuncMap{
 	"num":    grouped,
+	"short":  compact,
 	"utc":    utc,
 	"list":   func(items []string) string { return strings.Join(items, ", ") },
+	"ranges": withCommas,
 	"addrs":  addrWords,
 	"picker": pickerWords,
 	"by":     stoppedBy,
@@ -79,7 +81,7 @@ type page struct {
 
 // verdict is the headline of the page.
 type verdict struct {
-	Kind analyze.Severity // Broken, or Info
+	Kind analyze.Severity // Broken, Warn when there was nothing to judge, or Info
 	Text string
 }
 
@@ -182,9 +184,9 @@ func newVerdict(r *analyze.Result) verdict {
 	}
 	switch {
 	case r.Coverage.Records == 0:
-		return verdict{analyze.Info, "The log holds no traffic"}
+		return verdict{analyze.Warn, "The log holds no traffic"}
 	case len(r.Sessions) == 0:
-		return verdict{analyze.Info, "No FTP session in this log"}
+		return verdict{analyze.Warn, "No FTP session in this log"}
 	}
 	return verdict{analyze.Info, "Nothing was stopped"}
 }
@@ -224,7 +226,10 @@ func rejectNote(rejects []analyze.RejectedFlow) string {
 			unknown++
 		}
 	}
-	if unknown == 0 {
+	switch {
+	case len(rejects) == 0:
+		return ""
+	case unknown == 0:
 		return "all explained"
 	}
 	return grouped(unknown) + " without a known cause"
@@ -330,9 +335,6 @@ func counted(n int, noun string) string {
 }
 
 func utc(t analyze.Time) string {
-	if t == 0 {
-		return "–"
-	}
 	return time.Unix(int64(t), 0).UTC().Format("2006-01-02 15:04:05")
 }
 
@@ -353,6 +355,16 @@ func duration(t analyze.Time) string {
 		return s
 	}
 	return "0 s"
+}
+
+// withCommas puts a comma after every item but the last, so that a line can
+// break between items only.
+func withCommas(items []string) []string {
+	list := slices.Clone(items)
+	for i := range max(0, len(list)-1) {
+		list[i] += ","
+	}
+	return list
 }
 
 func addrWords(addrs []flow.Addr) string {

@@ -119,8 +119,8 @@ func TestVerdict(t *testing.T) {
 		result analyze.Result
 		want   verdict
 	}{
-		{analyze.Result{}, verdict{analyze.Info, "The log holds no traffic"}},
-		{analyze.Result{Coverage: analyze.Coverage{Records: 5}}, verdict{analyze.Info, "No FTP session in this log"}},
+		{analyze.Result{}, verdict{analyze.Warn, "The log holds no traffic"}},
+		{analyze.Result{Coverage: analyze.Coverage{Records: 5}}, verdict{analyze.Warn, "No FTP session in this log"}},
 		{analyze.Result{Coverage: analyze.Coverage{Records: 5}, Sessions: one}, verdict{analyze.Info, "Nothing was stopped"}},
 		{analyze.Result{Findings: []analyze.Finding{{Severity: analyze.Warn, Title: "a"}, {Severity: analyze.Broken, Title: "b"}}}, verdict{analyze.Broken, "b"}},
 	} {

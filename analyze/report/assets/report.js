@@ -112,7 +112,7 @@
   const diedAt = () => column("died_at", "Died at", "The last point that it reached, P1 to P6, or the server.", 108);
   const confidence = () => column("confidence", "Confidence", "How far the log decides: 100 % when no other reading comes near.", 132, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" });
   const length = () => column("length", "Length", "From the first packet to the last.", 110, { hozAlign: "right", headerHozAlign: "right", formatter: show(duration), sorter: "number" });
-  const session = (title, frozen) => column("session_id", title, "Choose a session to see only what belongs to it.", 118, { formatter: sessionButton, frozen });
+  const session = (title, frozen) => column("session_id", title, "Choose a session to see only what belongs to it.", 160, { formatter: sessionButton, frozen });
 
   const tables = {
     sessions: [
@@ -132,7 +132,7 @@
       code("nat_interface", "NAT interface", "The network interface of the NAT gateway.", 200),
     ],
     data_connections: [
-      code("data_id", "Data", "The name of the data connection in this report.", 100),
+      code("data_id", "Data", "The name of the data connection in this report.", 145),
       session("Session"), outcome(), diedAt(),
       words("cause", "Cause", "Why it ended like this."),
       moment("start", "Start", "The first packet, UTC."), length(),
@@ -213,8 +213,22 @@
       rowFormatter: name === "sessions" ? markRow : null,
     });
     grids[name].on("dataFiltered", (filters, rows) => showCount(name, rows.length));
-    grids[name].on("rowClick", (event, row) => focusOn(row.getData().session_id));
-    grids[name].on("tableBuilt", () => byId(name + "-grid").classList.add("ready"));
+    grids[name].on("rowClick", (event, row) => { if (getSelection().isCollapsed) focusOn(row.getData().session_id); });
+    grids[name].on("tableBuilt", () => finishTable(byId(name + "-grid")));
+  }
+
+  // finishTable lets the keyboard sort: headers take the focus, and Enter and
+  // Space do what a click does.
+  function finishTable(grid) {
+    grid.querySelectorAll(".tabulator-col.tabulator-sortable").forEach((header) => {
+      header.tabIndex = 0;
+      header.addEventListener("keydown", (event) => {
+        if (event.key !== "Enter" && event.key !== " ") return;
+        event.preventDefault();
+        header.click();
+      });
+    });
+    grid.classList.add("ready");
   }
 
   function showCount(name, shown) {
@@ -390,6 +404,7 @@
     Chart.defaults.animation = false;
     Chart.defaults.maintainAspectRatio = false;
     charts = [portsChart(c), timelineChart(c), rejectsChart(c)].filter(Boolean);
+    byId("charts").hidden = charts.length === 0;
   }
 
   // place returns the canvas, described for those who do not see it, or
@@ -484,10 +499,27 @@
     return to - from >= least ? [from, to] : [Math.max(0, middle - least / 2), Math.max(0, middle - least / 2) + least];
   }
 
-  const ruleLabel = (rule) => rule.number + "  " + shortened(rule.title, 44);
+  const ruleLabel = (rule) => rule.number + "  " + shortened(rule.title, 54);
 
-  function rangeBars(label, field, thickness, order, fill, border) {
-    const bars = data.rules.flatMap((rule) => rule[field].map((text) => ({ x: visible(parseRange(text)), y: ruleLabel(rule), text })));
+  const rangeText = ([from, to]) => (from === to ? String(from) : from + "-" + to);
+
+  // without returns what is left of ranges when others are taken away.
+  function without(ranges, others) {
+    return others.reduce((left, [from, to]) => left.flatMap(([a, b]) => {
+      if (to < a || from > b) return [[a, b]];
+      return [[a, from - 1], [to + 1, b]].filter(([x, y]) => x <= y);
+    }), ranges);
+  }
+
+  // lacking are the ports that connections needed and that are not allowed;
+  // none when it is not known what is allowed.
+  function lacking(rule) {
+    const allowed = rule.allowed.map(parseRange);
+    return allowed.length ? without(rule.attempted.map(parseRange), allowed) : [];
+  }
+
+  function rangeBars(label, ranges, thickness, order, fill, border) {
+    const bars = data.rules.flatMap((rule) => ranges(rule).map((range) => ({ x: visible(range), y: ruleLabel(rule), text: rangeText(range) })));
     return { label, data: bars, order, grouped: false, barThickness: thickness, backgroundColor: fill, borderColor: border, borderWidth: 1, borderSkipped: false };
   }
 
@@ -500,9 +532,9 @@
       data: {
         labels: data.rules.map(ruleLabel),
         datasets: [
-          rangeBars("allowed now", "allowed", 24, 3, c.infoTint, c.link),
-          rangeBars("attempted", "attempted", 14, 2, hatched(c.bad, c.badTint, 1), c.bad),
-          rangeBars("used", "used", 14, 1, c.ok, c.ok),
+          rangeBars("allowed now", (rule) => rule.allowed.map(parseRange), 24, 3, c.infoTint, c.link),
+          rangeBars("used", (rule) => rule.used.map(parseRange), 14, 2, c.ok, c.ok),
+          rangeBars("needed, not allowed", lacking, 14, 1, hatched(c.bad, c.badTint, 1), c.bad),
         ],
       },
       options: {
