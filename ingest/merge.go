@@ -90,7 +90,7 @@ func merge(ctx context.Context, objects []object, opts *Options, count *counters
 	}
 	m.decoders.New = func() any { return newTextDecoder(opts) }
 	m.batches.New = func() any { return new(batch) }
-	defer m.group.Wait() // its functions report errors as steps
+	defer m.group.Wait() //nolint:errcheck // its functions report errors as steps
 	defer cancel()       // before waiting, also when yield panics
 	m.objects = inOrder(inner, objects, opts.Format, cap(m.jobs))
 	if more := m.run(yield); more && ctx.Err() != nil {
@@ -174,7 +174,7 @@ func (m *merger) decode(o object, out chan<- *batch) {
 			if err != nil {
 				r = io.NopCloser(failed{err})
 			}
-			defer r.Close()
+			defer r.Close() //nolint:gocritic // once: see began
 			m.count.objects.Add(1)
 			d.reset(&countingReader{r, &m.count.bytes}, o.place)
 		}
@@ -287,7 +287,7 @@ func inOrder(ctx context.Context, objects []object, format Format, jobs int) []o
 			o.start = unknownStart
 		}
 	}
-	group.Wait()
+	_ = group.Wait() // its functions return none
 	slices.SortStableFunc(objects, func(a, b object) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.place, b.place))
 	})

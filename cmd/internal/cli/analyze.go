@@ -169,13 +169,13 @@ func writeFile(name string, write func(*os.File) error) error {
 	if err != nil {
 		return err
 	}
-	defer os.Remove(w.Name()) // fails, and need not succeed, once it was renamed
+	defer func() { _ = os.Remove(w.Name()) }() // fails, and need not succeed, once it was renamed
 	if err := write(w); err != nil {
-		w.Close()
+		_ = w.Close()
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if err := w.Chmod(0o644); err != nil {
-		w.Close()
+		_ = w.Close()
 		return err
 	}
 	if err := w.Close(); err != nil {

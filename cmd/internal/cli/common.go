@@ -195,7 +195,7 @@ func (p *problems) note(err error) {
 	if p.first == nil {
 		p.first = err
 	}
-	switch e := err.(type) {
+	switch e := err.(type) { //nolint:errorlint // streams yield them unwrapped
 	case *flow.RecordError:
 		p.records++
 		if p.verbose || p.records <= shownProblems {
