@@ -124,6 +124,7 @@ func (c *collector) connections(t topology, p *portMeaning) ([]*Connection, []*I
 		i.settle()
 	}
 	legs := c.legs(p)
+	agree(legs)
 	byIface := map[*Interface][]*Leg{}
 	for _, l := range legs {
 		byIface[l.Interface] = append(byIface[l.Interface], l)

@@ -31,9 +31,10 @@ const (
 	ByAnswer                            // SYN with ACK came from the other side
 	ByControl                           // a known control port
 	ByListener                          // a port seen listening: many peers, or a well-known service
-	ByTopology                          // a private address and the internet
 	ByTime                              // the earlier first packet
 	ByOneWay                            // packets in one direction only
+	ByClient                            // the hosts' roles in an FTP control connection
+	ByTopology                          // a private address and the internet
 	ByNothing                           // a guess
 )
 
@@ -278,6 +279,7 @@ func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
 type portMeaning struct {
 	control map[uint16]bool
 	peers   map[endpoint]*peerCount
+	ftp     map[pairKey]bool // who is a client of whom
 }
 
 type endpoint struct {
@@ -299,7 +301,7 @@ type peerCount struct {
 const manyPeers = 4
 
 func newPortMeaning(control []uint16) *portMeaning {
-	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}}
+	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}}
 	for _, port := range control {
 		p.control[port] = true
 	}
@@ -311,6 +313,13 @@ func (p *portMeaning) learn(g *group) {
 	t := g.key.tuple
 	if h := g.headers; len(h) > 0 {
 		t.Src, t.Dst = h[0].src, h[0].dst
+	}
+	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
+		if p.control[t.SrcPort] {
+			p.ftp[pairKey{t.Dst, t.Src}] = true
+		} else {
+			p.ftp[pairKey{t.Src, t.Dst}] = true
+		}
 	}
 	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, uint64(t.DstPort)<<32|addrHash(t.Dst))
 	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, uint64(t.SrcPort)<<32|addrHash(t.Src))
@@ -346,6 +355,21 @@ func (p *portMeaning) listening(a, b endpoint) int {
 	return cmp.Compare(p.seenWith(a), p.seenWith(b))
 }
 
+// client tells, from the hosts' FTP control connections, who opens a
+// connection between them: positive for t.Src, negative for t.Dst, 0 when
+// they have none, or both ways. In passive mode that is the client; in
+// active mode the server, from its own port.
+func (p *portMeaning) client(t flow.Tuple) int {
+	if t.Proto != flow.TCP {
+		return 0
+	}
+	c := compareBool(p.ftp[pairKey{t.Src, t.Dst}], p.ftp[pairKey{t.Dst, t.Src}])
+	if c > 0 && isActiveSource(t.DstPort) || c < 0 && isActiveSource(t.SrcPort) {
+		return -c
+	}
+	return c
+}
+
 func (p *portMeaning) seenWith(e endpoint) int {
 	c := p.peers[e]
 	if c == nil || c.n < manyPeers {
@@ -361,6 +385,27 @@ func (p *portMeaning) seenWith(e endpoint) int {
 var wellKnown = map[uint16]bool{
 	22: true, 25: true, 53: true, 80: true, 110: true, 123: true, 143: true, 389: true, 443: true, 445: true, 465: true,
 	587: true, 636: true, 853: true, 993: true, 995: true, 1433: true, 3306: true, 3389: true, 5432: true, 8080: true, 8443: true,
+}
+
+// agree turns the legs of one connection at several interfaces the same way
+// round: that of the leg with the strongest evidence.
+func agree(legs []*Leg) {
+	best := map[flow.Tuple]*Leg{}
+	canonical := func(l *Leg) flow.Tuple {
+		t, _ := l.Header.Canonical()
+		return t
+	}
+	for _, l := range legs {
+		if b := best[canonical(l)]; b == nil || l.Initiator < b.Initiator {
+			best[canonical(l)] = l
+		}
+	}
+	for _, l := range legs {
+		if b := best[canonical(l)]; l.Initiator > b.Initiator && l.Header != b.Header {
+			l.turn(l.Seen.Dst)
+			l.Initiator = b.Initiator
+		}
+	}
 }
 
 // initiator tells whether the side of tuple.Src opened the connection, and
@@ -381,6 +426,9 @@ func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning)
 	}
 	if one, f := oneWay(ws); one {
 		return f, ByOneWay
+	}
+	if c := p.client(head); c != 0 {
+		return c > 0, ByClient
 	}
 	if s, d := isPrivate(head.Src), isPrivate(head.Dst); s != d {
 		return s, ByTopology

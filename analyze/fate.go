@@ -12,6 +12,7 @@ type fate struct {
 	diedAt  string // P1 to P6, or "server"; empty when it did not die
 	cause   string
 	denial  *denial // what stopped it, when that was a rule
+	at      stop    // where the denial acted
 	// established is set when packets passed both ways, to the client.
 	established bool
 }
@@ -31,6 +32,15 @@ func (s stop) way() Way {
 		return s.leg.FromInitiator
 	}
 	return s.leg.FromResponder
+}
+
+// place names the stop as died_at does: an interface of the VPC that is the
+// far end is the server's.
+func (s stop) place() string {
+	if s.point == NoPoint {
+		return "server"
+	}
+	return s.point.String()
 }
 
 // stops returns the points of the connection's way in the order in which
@@ -102,7 +112,7 @@ func fateOf(c *Connection, a *attributor, logEnd int64) fate {
 func stoppedAt(s stop, a *attributor) (fate, bool) {
 	for _, d := range a.denials(s.leg, s.fromInitiator) {
 		if d.cause != CauseLate {
-			return fate{outcome: OutcomeBlocked, diedAt: s.point.String(), cause: d.words, denial: &d}, true
+			return fate{outcome: OutcomeBlocked, diedAt: s.place(), cause: d.words, denial: &d, at: s}, true
 		}
 	}
 	return fate{}, false

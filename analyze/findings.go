@@ -82,12 +82,12 @@ func farSideFindings(r *Result) []Finding {
 	}
 	count := map[key]int{}
 	for _, s := range r.Sessions {
-		if s.DiedAt == "server" {
+		if s.DiedAt == "server" && s.Outcome != OutcomeBlocked {
 			count[key{s.ServerAddr.String(), s.Outcome}]++
 		}
 	}
 	for _, d := range r.Data {
-		if d.DiedAt == "server" && d.Mode == "passive" {
+		if d.DiedAt == "server" && d.Outcome != OutcomeBlocked && d.Mode == "passive" {
 			count[key{d.ServerAddr.String(), d.Outcome}]++
 		}
 	}

@@ -257,7 +257,7 @@ func (f *ftp) candidate(c *Connection, o openSessions) *dataConn {
 		}
 	default:
 		d.candidates = o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)
-		if len(d.candidates) == 0 && (t.SrcPort == activeSource || t.SrcPort == activeSourceTLS) {
+		if len(d.candidates) == 0 && isActiveSource(t.SrcPort) {
 			d.active = true
 			d.candidates = o.byPair[pairKey{t.Dst, t.Src}].during(c.Start)
 		}
@@ -274,6 +274,8 @@ const (
 	activeSource    = 20
 	activeSourceTLS = 989
 )
+
+func isActiveSource(port uint16) bool { return port == activeSource || port == activeSourceTLS }
 
 func probability(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
 

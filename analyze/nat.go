@@ -264,7 +264,6 @@ func (l *Leg) turn(src flow.Addr) {
 	for i := range l.windows {
 		l.windows[i].forward = !l.windows[i].forward
 	}
-	l.Initiator = ByTopology
 	l.sum()
 }
 

@@ -108,6 +108,7 @@ func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
 // whether the connection came that far or not.
 type hop struct {
 	point         Point
+	leg           *Leg // nil when the log has none
 	iface         *Interface
 	direction     flow.Direction
 	tuple         flow.Tuple // header addresses, in the direction of the packet
@@ -135,7 +136,7 @@ func (r roles) hops(c *Connection) []hop {
 	}
 	var hs []hop
 	for _, s := range r.allStops(c) {
-		h := hop{point: s.point, fromInitiator: s.fromInitiator, time: c.Start}
+		h := hop{point: s.point, leg: s.leg, fromInitiator: s.fromInitiator, time: c.Start}
 		if s.leg != nil {
 			h.iface = s.leg.Interface
 			h.tuple, h.direction, h.reply = s.leg.way(s.fromInitiator)
@@ -181,9 +182,8 @@ func (r roles) imagine(c *Connection, h hop) (hop, bool) {
 			h.iface, h.direction = gateway, flow.Egress
 			h.tuple = flow.Tuple{Src: gateway.Addr, Dst: c.Tuple.Dst, DstPort: c.Tuple.DstPort, Proto: c.Tuple.Proto}
 		}
-	case P6:
-		h.reply = true
 	}
+	h.reply = h.reply || !h.fromInitiator && !h.reached
 	return h, h.iface != nil && h.peer().IsValid()
 }
 

@@ -24,8 +24,20 @@ type ruleKey struct {
 
 // compare puts the rules in the order in which a connection meets them.
 func (k ruleKey) compare(l ruleKey) int {
-	return cmp.Or(cmp.Compare(k.point, l.point), cmp.Compare(k.metAs(), l.metAs()), cmp.Compare(k.filter, l.filter),
+	return cmp.Or(cmp.Compare(k.place(), l.place()), cmp.Compare(k.metAs(), l.metAs()), cmp.Compare(k.filter, l.filter),
 		cmp.Compare(k.purpose, l.purpose), cmp.Compare(k.chosenBy, l.chosenBy))
+}
+
+// place orders the points along the way; a server's interface in the VPC
+// comes behind P3.
+func (k ruleKey) place() int {
+	switch {
+	case k.point != NoPoint:
+		return 10 * int(k.point)
+	case k.dir == flow.Ingress:
+		return 10*int(P3) + 1
+	}
+	return 10*int(P3) + 2
 }
 
 // metAs orders the layers at one point: on the way out the security group
@@ -114,7 +126,7 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain boo
 			u.entries[v.Rule] = true
 		}
 	}
-	if f.denial != nil && f.diedAt == h.point.String() && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
+	if f.denial != nil && h.leg != nil && f.at == (stop{h.point, h.leg, h.fromInitiator}) && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
 		u.stoppedBy[f.denial.words] = true
 	}
