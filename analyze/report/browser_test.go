@@ -232,6 +232,7 @@ func (b browser) narrowsToASession(t *testing.T) {
 	expect(p, shown("data_connections"), "6 of 12") // five, and one that could be its
 	expect(p, shown("nat_mappings"), "7 of 15")
 	expect(p, shown("rejects"), "2 of 7")
+	expect(p, `[...document.querySelectorAll("#data_connections-grid [tabulator-field=session_id] .soft")].map((e) => e.textContent).join()`, "ambiguous")
 	expect(p, `document.getElementById("focus-counts").textContent`, "6 data connections2 rejects7 NAT mappings")
 	expect(p, `document.querySelectorAll("#sessions-grid .tabulator-row.focused").length`, 1)
 	p.run(chromedp.Click(chromedp.CSS("#focus-clear")))
@@ -241,6 +242,7 @@ func (b browser) narrowsToASession(t *testing.T) {
 	expect(p, `document.getElementById("focus-name").textContent`, "s1")
 	p.run(chromedp.KeyEvent("\u001b"))
 	expect(p, shown("rejects"), "7")
+	expect(p, `document.querySelector("#rejects-grid [tabulator-field=session_id] .soft").textContent`, "")
 	p.expectQuiet()
 }
 

@@ -22,7 +22,7 @@ import (
 // A cell that a spreadsheet would run as a formula gets a leading
 // apostrophe.
 func WriteCSV(dir string, r *analyze.Result) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	for _, t := range tables(r) {
@@ -36,19 +36,20 @@ func WriteCSV(dir string, r *analyze.Result) error {
 
 // replaceFile writes a temporary file beside name and renames it to name.
 func replaceFile(name string, write func(io.Writer) error) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+".*")
+	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
+	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
+			err = errors.Join(err, os.Remove(temporary))
 		}
 	}()
-	if err := errors.Join(write(f), f.Chmod(0o644), f.Close()); err != nil {
+	if err := errors.Join(write(f), f.Close()); err != nil {
 		return err
 	}
-	return os.Rename(f.Name(), name)
+	return os.Rename(temporary, name)
 }
 
 func (t table) writeCSV(w io.Writer) error {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"ephemera/analyze"
 	"ephemera/ingest/flow"
@@ -82,6 +83,8 @@ type callout struct {
 	X, FromY, TextY int
 	TextX           int
 	Left            bool
+	Ground          int // the left end of the ground that hides leaders behind the text
+	GroundW         int
 	Rule            int
 	Text            string
 }
@@ -382,6 +385,10 @@ func (b *diagramBuilder) placeText(c *callout, text string) {
 		c.TextX = c.X - calloutSide
 	}
 	c.Text = shortened(text, room/calloutChar)
+	c.Ground, c.GroundW = c.TextX, utf8.RuneCountInString(c.Text)*calloutChar
+	if c.Left {
+		c.Ground -= c.GroundW
+	}
 }
 
 // compact writes n in at most six characters.

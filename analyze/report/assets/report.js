@@ -92,9 +92,11 @@
 
   const badge = (cell) => element("span", "badge " + plain(cell.getValue()).replace(/[^a-z-]/g, ""), plain(cell.getValue()));
 
+  // sessionButton narrows the page to a session. Without one, a data
+  // connection is ambiguous, and a rejected flow belongs to none.
   function sessionButton(cell) {
     const id = cell.getValue();
-    if (!id) return element("span", "soft", "ambiguous");
+    if (!id) return element("span", "soft", cell.getData().candidates?.length ? "ambiguous" : "");
     const button = element("button", "link", id);
     button.type = "button";
     button.addEventListener("click", (event) => { event.stopPropagation(); focusOn(id); });
@@ -159,9 +161,9 @@
     ],
     rejects: [
       column("cause", "Cause", "nacl, sg, bpa (block public access), encryption, late (after the connection was over: no rule), or undetermined.", 130),
-      code("rejected_by", "Rejected by", "The entry or the groups that rejected it. Rule * is the default at the end of a network ACL.", 225),
+      code("rejected_by", "Rejected by", "The entry or the groups that rejected it. Rule * is the default at the end of a network ACL.", 265),
       column("point", "Point", "Where on the way, P1 to P6.", 80),
-      column("direction", "Direction", "As seen from the interface.", 105),
+      column("direction", "Direction", "As seen from the interface.", 120),
       address("source", "Source", "Source address and port in the record."),
       address("destination", "Destination", "Destination address and port in the record."),
       words("also_denied_by", "Also denied by", "Denials waiting behind: lifting the first alone does not help.", 210),
@@ -179,11 +181,11 @@
     ],
     port_ranges: [
       code("filter_id", "Filter", "The network ACL or the security group.", 195),
-      column("direction", "Direction", "As seen from the filter's subnet or interface.", 105),
+      column("direction", "Direction", "As seen from the filter's subnet or interface.", 120),
       column("peer", "Peer", "The other side, as a prefix.", 150),
-      column("purpose", "Purpose", "control, data, reply, or other: traffic that is not FTP.", 100),
-      column("port_chosen_by", "Picked by", "Who picks the port: fixed, the server, the client's OS, or the NAT gateway, whose ports cannot be narrowed.", 115),
-      count("connections", "Connections", "Connections that needed a port here.", 120),
+      column("purpose", "Purpose", "control, data, reply, or other: traffic that is not FTP.", 118),
+      column("port_chosen_by", "Picked by", "Who picks the port: fixed, the server, the client's OS, or the NAT gateway, whose ports cannot be narrowed.", 125),
+      count("connections", "Connections", "Connections that needed a port here.", 135),
       count("distinct_ports", "Ports", "Different ports among them.", 85),
       words("allowed_now", "Allowed now", "Ports that the rules allow; empty when they are not known.", 165),
       words("ranges", "Used", "The smallest ranges that cover the used ports within the entry budget.", 200),
