@@ -96,8 +96,10 @@ type Interface struct {
 	InstanceID string
 
 	// Addr is the interface's primary private address: from the snapshot,
-	// else what the records say.
+	// else what the records say. An interface with IPv6 has more addresses
+	// of its own; see owns.
 	Addr flow.Addr
+	own  map[flow.Addr]bool
 
 	// NAT is set when it belongs to a NAT gateway, and NATEvidence says how
 	// that is known.
@@ -105,8 +107,8 @@ type Interface struct {
 	GatewayID   string
 	NATEvidence string
 
-	egressSrc map[flow.Addr]int // addresses that records name as the interface's own
-	seen      map[flow.Addr]int // all addresses, by number of five-tuples
+	named map[flow.Addr]int // addresses that flow-direction makes the interface's own, by records
+	seen  map[flow.Addr]int // the addresses first seen, by five-tuples
 	foreign   int               // egress records whose header source is somebody else
 }
 
@@ -177,7 +179,7 @@ func (c *collector) iface(r *flow.Record) *Interface {
 	id := r.Interface()
 	i := c.interfaces[id]
 	if i == nil {
-		i = &Interface{ID: id, egressSrc: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
+		i = &Interface{ID: id, named: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
 		c.interfaces[id] = i
 	}
 	i.SubnetID = max(i.SubnetID, r.SubnetID)
@@ -192,8 +194,8 @@ func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	if g == nil {
 		g = &group{key: k}
 		c.groups[k] = g
-		i.seen[t.Src]++
-		i.seen[t.Dst]++
+		i.see(t.Src)
+		i.see(t.Dst)
 	}
 	return g
 }
@@ -227,33 +229,65 @@ func (g *group) header(r *flow.Record, forward bool) int16 {
 func (i *Interface) learn(r *flow.Record) {
 	switch r.Direction {
 	case flow.Egress:
-		i.egressSrc[r.Src]++
+		i.named[r.Src]++
 		if r.PktSrc.IsValid() && r.PktSrc != r.Src {
 			i.foreign++
 		}
 	case flow.Ingress:
-		i.egressSrc[r.Dst]++
+		i.named[r.Dst]++
 	}
 }
 
-// settle decides the interface's own address once all records are in. Flow
-// log records are centred on the interface: its primary address stands on
-// one side of each. Where flow-direction does not name the side, it is the
-// address that all five-tuples share; if two are shared, the private one.
-func (i *Interface) settle() {
-	if i.Addr.IsValid() {
-		return
+// seenAddrs bounds Interface.seen. The interface's own addresses are among
+// the first ones seen, because one of them stands in every record.
+const seenAddrs = 1024
+
+func (i *Interface) see(a flow.Addr) {
+	if _, ok := i.seen[a]; ok || len(i.seen) < seenAddrs {
+		i.seen[a]++
 	}
-	votes := i.egressSrc
+}
+
+// settle decides the interface's own addresses once all records are in. Flow
+// log records are centred on the interface: its primary address stands on
+// one side of each. Where flow-direction does not name the side, it is, of
+// each family, the address that most five-tuples share; of two such, the
+// private one.
+func (i *Interface) settle() {
+	i.own = map[flow.Addr]bool{}
+	for a := range i.named {
+		i.own[a] = true
+	}
+	votes := i.named
 	if len(votes) == 0 {
 		votes = i.seen
+		i.own[mostSeen(votes, true)] = true
+		i.own[mostSeen(votes, false)] = true
 	}
-	best := slices.SortedFunc(maps.Keys(votes), func(a, b flow.Addr) int {
-		return cmp.Or(-cmp.Compare(votes[a], votes[b]), -compareBool(isPrivate(a), isPrivate(b)), a.Compare(b))
-	})
-	if len(best) > 0 {
-		i.Addr = best[0]
+	if !i.Addr.IsValid() {
+		i.Addr = mostSeen(votes, true)
 	}
+	if !i.Addr.IsValid() {
+		i.Addr = mostSeen(votes, false)
+	}
+	i.own[i.Addr] = true
+	delete(i.own, flow.Addr{})
+}
+
+// mostSeen returns the address of a family with the most votes; the zero
+// Addr when there is none.
+func mostSeen(votes map[flow.Addr]int, v4 bool) flow.Addr {
+	var best flow.Addr
+	for a := range votes {
+		if a.Is4() != v4 {
+			continue
+		}
+		c := cmp.Or(cmp.Compare(votes[a], votes[best]), compareBool(isPrivate(a), isPrivate(best)), -a.Compare(best))
+		if !best.IsValid() || c > 0 {
+			best = a
+		}
+	}
+	return best
 }
 
 func isPrivate(a flow.Addr) bool { return a.Netip().IsPrivate() }

@@ -265,10 +265,10 @@ func (l *Leg) sum() {
 
 // directionFrom tells the way of a packet relative to the interface.
 func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
-	switch i.Addr {
-	case src:
+	switch {
+	case i.own[src]:
 		return flow.Egress
-	case dst:
+	case i.own[dst]:
 		return flow.Ingress
 	}
 	return flow.NoDirection
@@ -433,7 +433,7 @@ func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning)
 	if s, d := isPrivate(head.Src), isPrivate(head.Dst); s != d {
 		return s, ByTopology
 	}
-	return i.Addr == seen.Src, ByNothing
+	return i.own[seen.Src], ByNothing
 }
 
 // initiatorByFlags looks for a SYN without ACK, then for the answer to one.

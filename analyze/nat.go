@@ -101,6 +101,9 @@ func (t topology) describe(i *Interface) {
 			if x.Primary.IsValid() {
 				i.Addr = x.Primary
 			}
+			for _, a := range x.Addrs {
+				i.named[a]++
+			}
 		}
 		if g := n.NATGatewayOf(i.ID); g != nil {
 			i.NAT, i.GatewayID, i.NATEvidence = true, g.ID, "named by the snapshot as "+g.ID
@@ -205,7 +208,7 @@ func forwarded(t topology, i *Interface, legs []*Leg) (in, out int) {
 
 // peer returns the far end of the leg as its interface saw it.
 func (l *Leg) peer() flow.Addr {
-	if l.Seen.Src == l.Interface.Addr {
+	if l.Interface.own[l.Seen.Src] {
 		return l.Seen.Dst
 	}
 	return l.Seen.Src
@@ -213,7 +216,7 @@ func (l *Leg) peer() flow.Addr {
 
 // fromOwn returns the two ways by the interface: what left it, what came.
 func (l *Leg) fromOwn() (out, in Way) {
-	if l.Seen.Src == l.Interface.Addr {
+	if l.Interface.own[l.Seen.Src] {
 		return l.FromInitiator, l.FromResponder
 	}
 	return l.FromResponder, l.FromInitiator
@@ -233,10 +236,9 @@ const (
 // the gateway on the outside. What comes from outside and was never answered
 // is unsolicited.
 func natSide(t topology, l *Leg) side {
-	own, peer := l.Interface.Addr, l.peer()
-	ownHeader := l.Header.Src
+	own, ownHeader, peer := l.Seen.Src, l.Header.Src, l.peer()
 	if peer == l.Seen.Src {
-		ownHeader = l.Header.Dst
+		own, ownHeader = l.Seen.Dst, l.Header.Dst
 	}
 	translated := ownHeader != own && !t.owns(l.Interface, ownHeader)
 	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) {
