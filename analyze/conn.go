@@ -113,7 +113,8 @@ func (w *Way) add(v window) {
 	w.Last = max(w.Last, v.end)
 }
 
-// legs turns the groups into legs, in a fixed order.
+// legs turns the groups into legs, in a fixed order, and gives their memory
+// free.
 func (c *collector) legs(p *portMeaning) []*Leg {
 	keys := slices.SortedFunc(maps.Keys(c.groups), compareKeys)
 	for _, k := range keys {
@@ -124,10 +125,12 @@ func (c *collector) legs(p *portMeaning) []*Leg {
 		c.coverage.Records -= dropped
 		p.learn(g)
 	}
-	var legs []*Leg
+	legs := make([]*Leg, 0, len(keys))
 	for _, k := range keys {
 		legs = append(legs, c.groups[k].legs(p)...)
+		delete(c.groups, k)
 	}
+	p.peers = nil
 	return legs
 }
 
@@ -189,12 +192,8 @@ func (w window) sameTraffic(v window) bool {
 
 // legs splits the group by header addresses and in time.
 func (g *group) legs(p *portMeaning) []*Leg {
-	byHeader := make([][]window, max(1, len(g.headers)))
-	for _, w := range g.windows {
-		byHeader[max(0, int(w.header))] = append(byHeader[max(0, int(w.header))], w)
-	}
 	var legs []*Leg
-	for h, ws := range byHeader {
+	for h, ws := range g.byHeader() {
 		for _, part := range splitReuse(ws, g.key.tuple.Proto) {
 			legs = append(legs, g.leg(part, h, p))
 		}
@@ -203,6 +202,20 @@ func (g *group) legs(p *portMeaning) []*Leg {
 		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Start, b.Start))
 	})
 	return legs
+}
+
+// byHeader splits the windows by their header addresses. Those without, of a
+// second flow log, go with the first.
+func (g *group) byHeader() [][]window {
+	if len(g.headers) < 2 {
+		return [][]window{g.windows}
+	}
+	parts := make([][]window, len(g.headers))
+	for _, w := range g.windows {
+		h := max(0, int(w.header))
+		parts[h] = append(parts[h], w)
+	}
+	return parts
 }
 
 // splitReuse cuts the windows of a five-tuple, in time order, into those of
@@ -236,9 +249,9 @@ func (g *group) leg(ws []window, h int, p *portMeaning) *Leg {
 	if !forward {
 		l.Header, l.Seen = l.Header.Reverse(), l.Seen.Reverse()
 	}
-	l.windows = slices.Clone(ws)
-	for i := range l.windows {
-		l.windows[i].forward = ws[i].forward == forward
+	l.windows = ws // the group does not need them any more
+	for i := range ws {
+		ws[i].forward = ws[i].forward == forward
 	}
 	l.sum()
 	return l
