@@ -36,14 +36,14 @@ type Options struct {
 	// Confidence is the least probability at which a data connection is
 	// given to a session; 0.7 if zero.
 	Confidence float64
-	// Entries is the most entries that a slot's ranges may take; 3 if zero.
+	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 }
 
 // Defaults of Options.
 const (
 	DefaultConfidence = 0.7
-	DefaultEntries    = 3
+	DefaultEntries    = 4
 )
 
 // DefaultControlPorts are the control ports of FTP: plain and with implicit

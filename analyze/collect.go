@@ -107,9 +107,9 @@ type Interface struct {
 	GatewayID   string
 	NATEvidence string
 
-	named map[flow.Addr]int // addresses that flow-direction makes the interface's own, by records
-	seen  map[flow.Addr]int // the addresses first seen, by five-tuples
-	foreign   int               // egress records whose header source is somebody else
+	named   map[flow.Addr]int // addresses that flow-direction makes the interface's own, by records
+	seen    map[flow.Addr]int // the addresses first seen, by five-tuples
+	foreign int               // egress records whose header source is somebody else
 }
 
 func newCollector() *collector {

@@ -48,8 +48,8 @@ func stoppedFindings(r *Result) []Finding {
 			Severity: Broken, Rule: u.Number,
 			Title:    fmt.Sprintf("%d of %s died %s: %s", u.Stopped, plural(u.Stopped+u.Passed, "FTP connection"), place, u.Title),
 			Evidence: fmt.Sprintf("The rules then in force name %s for all %d; %d others passed here, let through by %s.", strings.Join(u.StoppedBy, ", "), u.Stopped, u.Passed, strings.Join(u.Entries, ", ")),
-			Advice:   fmt.Sprintf("Allow tcp %s in %s (%s).", strings.Join(u.Proposal, ", "), cmp.Or(u.Name, u.FilterID), u.FilterID),
-			Detail:   "It " + strings.TrimPrefix(u.Why, "it ") + ".",
+			Advice:   u.Advice,
+			Detail:   u.Why,
 		}
 		if u.ChosenBy == chosenNAT && len(u.Allowed) > 0 {
 			f.Detail = natDetail(u)
@@ -69,9 +69,12 @@ func natDetail(u RuleUse) string {
 	}
 	nat := rules.Ports(natRange)
 	denied := nat.Subtract(allowed)
+	if denied.IsEmpty() {
+		return u.Why // it stops some of the servers only
+	}
 	return fmt.Sprintf("The NAT gateway picks a source port from 1024-65535 for every connection, and this filter lets answers to %s through. "+
 		"Whoever draws one of the other %d ports, %.0f %% of all, gets no answer: transfers hang at random, on control and data connections alike.",
-		allowed.Intersect(nat), denied.Len(), 100*float64(denied.Len())/float64(nat.Len()))
+		list(allowed.Intersect(nat)), denied.Len(), 100*float64(denied.Len())/float64(nat.Len()))
 }
 
 // farSideFindings count what no rule of the VPC stopped.
@@ -179,10 +182,10 @@ func narrowFinding(r *Result) []Finding {
 	for _, to := range order {
 		f.Detail += fmt.Sprintf("%s to %s. ", listRules(rulesTo[to]), to)
 	}
-	f.Detail = strings.TrimSpace(f.Detail)
 	if len(nat) > 0 {
-		f.Advice = listRules(nat) + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
+		f.Detail += listRules(nat) + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
 	}
+	f.Detail = strings.TrimSpace(f.Detail)
 	return []Finding{f}
 }
 

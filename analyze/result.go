@@ -306,6 +306,8 @@ type RuleUse struct {
 	Verdict  string   `json:"verdict"`
 	Proposal []string `json:"proposal"`
 	Why      string   `json:"why"`
+	// Advice says what to change when the verdict is fix.
+	Advice string `json:"advice,omitzero"`
 }
 
 // NATInterface is an interface of a NAT gateway, and how it is known to be one.

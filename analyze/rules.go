@@ -58,6 +58,7 @@ type ruleUse struct {
 	entries         map[string]bool
 	passed, stopped int
 	stoppedBy       map[string]bool
+	denies          map[string]bool // those of stoppedBy that are an entry of their own, not the default
 }
 
 // ruleUses makes the list of the rules that FTP met: eleven for passive FTP
@@ -74,7 +75,7 @@ func ruleUses(cs []*Connection, d *demand, r roles) []RuleUse {
 				k := ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}
 				if uses[k] == nil {
 					uses[k] = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
-						entries: map[string]bool{}, stoppedBy: map[string]bool{}}
+						entries: map[string]bool{}, stoppedBy: map[string]bool{}, denies: map[string]bool{}}
 				}
 				uses[k].add(c, h, v, r.fate(c), r.certain(c))
 			}
@@ -100,13 +101,14 @@ func (r roles) fate(c *Connection) fate {
 	return r.data[c].fate
 }
 
-// certainFTP is how probable it must be that a connection is FTP before its
-// port counts in a proposal: one that is not would widen the range for good.
+// certainFTP is how probable it must be that a stopped connection was FTP
+// before its port counts in a proposal: one that was not would widen the
+// range for nothing. What worked always counts, so that it goes on working.
 const certainFTP = 0.9
 
 func (r roles) certain(c *Connection) bool {
 	d := r.data[c]
-	return d == nil || d.isFTP >= certainFTP
+	return d == nil || d.fate.established || d.isFTP >= certainFTP
 }
 
 func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain bool) {
@@ -129,6 +131,9 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain boo
 	if f.denial != nil && h.leg != nil && f.at == (stop{h.point, h.leg, h.fromInitiator}) && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
 		u.stoppedBy[f.denial.words] = true
+		if f.denial.cause == CauseNACL && f.denial.rule != 0 && !f.denial.isDefault {
+			u.denies[f.denial.words] = true
+		}
 	}
 }
 
@@ -139,24 +144,42 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	row := RuleUse{
 		Number: number, Filter: k.layer.String(), FilterID: k.filter, Name: d.filterName(k), Direction: k.dir, Point: k.point,
 		Purpose: k.purpose, ChosenBy: k.chosenBy, Peer: peerWords(k), Entries: sortedKeys(u.entries),
-		Used: ranges(d.show(k, used)), Attempted: ranges(d.show(k, attempted)),
 		Passed: u.passed, Stopped: u.stopped, StoppedBy: sortedKeys(u.stoppedBy),
 	}
 	row.Title = ruleTitle(row)
-	allowed := d.allowedFor(u)
-	row.Allowed = ranges(allowed)
-	p := d.propose(u, allowed)
-	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), p.why
+	some, every := d.allowedFor(u)
+	row.Allowed = ranges(some)
+	row.Used, row.Attempted = ranges(d.show(k, used, some)), ranges(d.show(k, attempted, rules.PortSet{}))
+	p := d.propose(u, some, every)
+	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), sentence(p.why)
+	row.Advice = u.advice(row)
 	return row
 }
 
 // show covers the ports of a rule for people. Where a host or a NAT gateway
-// picks from one wide range, holes in what was observed mean nothing.
-func (d *demand) show(k ruleKey, s rules.PortSet) rules.PortSet {
-	if k.chosenBy == chosenClient || k.chosenBy == chosenNAT {
-		return rules.Cover(s, 1)
+// picks from one wide range, holes in what was observed mean nothing, except
+// those that the filter makes: it covers no port outside allowed, unless that
+// is empty.
+func (d *demand) show(k ruleKey, s, allowed rules.PortSet) rules.PortSet {
+	if k.chosenBy != chosenClient && k.chosenBy != chosenNAT {
+		return rules.Cover(s, d.entries)
 	}
-	return rules.Cover(s, d.entries)
+	cover := rules.Cover(s, 1)
+	if !allowed.IsEmpty() {
+		cover = cover.Intersect(allowed)
+	}
+	return cover
+}
+
+// list writes ports in a sentence.
+func list(s rules.PortSet) string { return strings.Join(ranges(s), ", ") }
+
+// sentence makes words a sentence.
+func sentence(words string) string {
+	if words == "" {
+		return ""
+	}
+	return strings.ToUpper(words[:1]) + words[1:] + "."
 }
 
 // filterName returns the Name tag of a network ACL or the name of a security
@@ -197,17 +220,33 @@ func ruleTitle(r RuleUse) string {
 	return fmt.Sprintf("%s %s: %s%s%s", cmp.Or(r.Name, r.FilterID), way, what, from, r.Peer)
 }
 
-// allowedFor returns the ports that the filter lets through for any of the
-// rule's peers, by the newest snapshot. It is empty when rules are unknown.
-func (d *demand) allowedFor(u *ruleUse) rules.PortSet {
-	var all rules.PortSet
+// allowedFor returns the ports that the filter lets through for some, and for
+// every one of the rule's peers, by the newest snapshot. Both are empty when
+// the rules are not known.
+func (d *demand) allowedFor(u *ruleUse) (some, every rules.PortSet) {
+	every = rules.AllPorts()
 	for a := range u.peers {
 		k := slotKey{layer: u.key.layer, filter: u.key.filter, direction: u.key.dir, proto: flow.TCP}
-		if s, ok := d.allowed(k, netip.PrefixFrom(a.Netip(), a.Netip().BitLen())); ok {
-			all = all.Union(s)
+		s, ok := d.allowed(k, netip.PrefixFrom(a.Netip(), a.Netip().BitLen()))
+		if !ok {
+			return rules.PortSet{}, rules.PortSet{}
 		}
+		some, every = some.Union(s), every.Intersect(s)
 	}
-	return all
+	return some, every
+}
+
+// advice says what to change when the rule stops connections.
+func (u *ruleUse) advice(row RuleUse) string {
+	ports, place := strings.Join(row.Proposal, ", "), fmt.Sprintf("%s (%s)", cmp.Or(row.Name, row.FilterID), row.FilterID)
+	switch {
+	case row.Verdict != verdictFix:
+		return ""
+	case len(u.denies) > 0:
+		return fmt.Sprintf("In %s take away %s, or put an entry with a lower number before it that allows tcp %s.",
+			place, strings.Join(sortedKeys(u.denies), " and "), ports)
+	}
+	return fmt.Sprintf("Allow tcp %s in %s.", ports, place)
 }
 
 // Verdicts on a rule.
@@ -227,7 +266,7 @@ type proposal struct {
 // propose judges one rule. Who picks the port decides: a fixed port needs no
 // range, a NAT gateway's range cannot be narrowed whatever was observed, a
 // server's passive range and a client's ephemeral range can.
-func (d *demand) propose(u *ruleUse, allowed rules.PortSet) proposal {
+func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 	attempted := u.attempted.Set()
 	var p proposal
 	switch u.key.chosenBy {
@@ -241,7 +280,7 @@ func (d *demand) propose(u *ruleUse, allowed rules.PortSet) proposal {
 		p = clientProposal(attempted)
 	}
 	p = d.keepOthers(u, p)
-	return judge(u, p, allowed)
+	return judge(u, p, some, every)
 }
 
 // clientProposal is for ports that the clients' operating systems pick.
@@ -276,7 +315,7 @@ func passiveWords(u *ruleUse) string {
 			words = append(words, fmt.Sprintf("and %d more", len(servers)-4))
 			break
 		}
-		words = append(words, fmt.Sprintf("%s used %s", a, rules.Cover(u.byServer[a].Set(), 1)))
+		words = append(words, fmt.Sprintf("%s used %s", a, list(rules.Cover(u.byServer[a].Set(), 1))))
 	}
 	return strings.Join(words, ", ")
 }
@@ -292,7 +331,7 @@ func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
 		return p
 	}
 	if others := d.others(u).Subtract(p.ports); !others.IsEmpty() {
-		p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s: keep an entry for it", rules.Cover(others, otherRanges))
+		p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s: keep an entry for it", list(rules.Cover(others, otherRanges)))
 	}
 	return p
 }
@@ -338,19 +377,25 @@ func sharesEntry(a, b map[string]bool) bool {
 	return len(a) == 0 && len(b) == 0
 }
 
-// judge compares the proposal with what is allowed now.
-func judge(u *ruleUse, p proposal, allowed rules.PortSet) proposal {
-	missing := p.ports.Subtract(allowed)
+// worthNarrowing is the share of today's ports that a narrower range must
+// save to be worth its entries.
+const worthNarrowing = 0.25
+
+// judge compares the proposal with what is allowed now for some and for every
+// one of the rule's peers.
+func judge(u *ruleUse, p proposal, some, every rules.PortSet) proposal {
+	missing := p.ports.Subtract(every)
+	saved := float64(some.Subtract(p.ports).Len())
 	switch {
-	case u.stopped > 0 && !missing.IsEmpty():
+	case u.stopped > 0 && !some.IsEmpty() && !missing.IsEmpty():
 		p.verdict = verdictFix
-		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", rules.Cover(missing, 3), p.why)
+		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", list(rules.Cover(missing, DefaultEntries)), p.why)
 	case u.stopped > 0:
 		p.verdict = verdictFix
 		p.why = "it stops connections; " + p.why
-	case p.verdict == verdictNarrow && !allowed.IsEmpty() && p.ports.Len() >= allowed.Len():
+	case p.verdict == verdictNarrow && !some.IsEmpty() && saved < worthNarrowing*float64(some.Len()):
 		p.verdict = verdictKeep
-		p.why = "it is as narrow as it can be; " + p.why
+		p.why = "narrowing it would save little; " + p.why
 	}
 	return p
 }
