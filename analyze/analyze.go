@@ -123,7 +123,7 @@ func (c *collector) connections(t topology, p *portMeaning) ([]*Connection, []*I
 		t.describe(i)
 		i.settle()
 	}
-	legs := c.legs(p)
+	legs := joinStragglers(c.legs(p))
 	agree(legs)
 	byIface := map[*Interface][]*Leg{}
 	for _, l := range legs {

@@ -149,7 +149,7 @@ func dedupe(ws []window) ([]window, int) {
 	n := len(ws)
 	ws = slices.CompactFunc(ws, func(a, b window) bool {
 		return a.start == b.start && a.end == b.end && a.forward == b.forward && a.action == b.action &&
-			a.packets == b.packets && a.bytes == b.bytes
+			a.packets == b.packets && a.bytes == b.bytes && a.sameHeader(b)
 	})
 	if logs := logsOf(ws); len(logs) > 1 {
 		ws = preferFiner(ws, logs)
@@ -187,7 +187,14 @@ func preferFiner(ws []window, logs []uint16) []window {
 }
 
 func (w window) sameTraffic(v window) bool {
-	return w.forward == v.forward && w.action == v.action && w.start <= v.end && v.start <= w.end
+	return w.forward == v.forward && w.action == v.action && w.start <= v.end && v.start <= w.end && w.sameHeader(v)
+}
+
+// sameHeader reports whether two windows of a five-tuple can be of one
+// connection. At the inside of a NAT gateway a client's port may lead to
+// several servers, which only the header addresses keep apart.
+func (w window) sameHeader(v window) bool {
+	return w.header == v.header || w.header < 0 || v.header < 0
 }
 
 // legs splits the group by header addresses and in time.
@@ -276,6 +283,77 @@ func (l *Leg) sum() {
 	l.FromResponder.Direction = l.FromInitiator.Direction.Reverse()
 }
 
+// joinStragglers gives packets that came long after a connection was over to
+// its leg: they are of that connection, although silence lies between.
+func joinStragglers(legs []*Leg) []*Leg {
+	sameTuple := map[groupKey][]*Leg{}
+	for _, l := range legs {
+		if l.mayStraggle() {
+			sameTuple[l.key()] = nil
+		}
+	}
+	if len(sameTuple) == 0 {
+		return legs
+	}
+	for _, l := range legs {
+		if _, ok := sameTuple[l.key()]; ok {
+			sameTuple[l.key()] = append(sameTuple[l.key()], l)
+		}
+	}
+	joined := map[*Leg]bool{}
+	for _, ls := range sameTuple {
+		slices.SortFunc(ls, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
+		before := ls[0]
+		for _, l := range ls[1:] {
+			if before.isTrailedBy(l) {
+				before.take(l)
+				joined[l] = true
+			} else {
+				before = l
+			}
+		}
+	}
+	return slices.DeleteFunc(legs, func(l *Leg) bool { return joined[l] })
+}
+
+func (l *Leg) key() groupKey {
+	t, _ := l.Header.Canonical()
+	return groupKey{l.Interface, t}
+}
+
+// mayStraggle reports whether the leg is a few packets of one way that open
+// nothing, all rejected: security groups had forgotten the connection.
+func (l *Leg) mayStraggle() bool {
+	a, b := l.FromInitiator, l.FromResponder
+	return a.Accepted+b.Accepted == 0 && (a.Rejected == 0) != (b.Rejected == 0) && a.Rejected+b.Rejected <= latePackets &&
+		!(a.Flags | b.Flags).Has(flow.SYN)
+}
+
+// isTrailedBy reports whether m, the next leg of l's five-tuple, holds nothing
+// but packets of l's responder that came too late.
+func (l *Leg) isTrailedBy(m *Leg) bool {
+	opened := m.FromInitiator
+	if m.Seen != l.Seen {
+		opened = m.FromResponder
+	}
+	return m.mayStraggle() && opened.Rejected == 0 && l.FromInitiator.Accepted > 0 && l.FromResponder.Accepted > 0
+}
+
+// take adds the windows of m, the next leg of l's five-tuple.
+func (l *Leg) take(m *Leg) {
+	l.windows = slices.Clip(l.windows)
+	for _, w := range m.windows {
+		w.forward = w.forward == (m.Seen == l.Seen)
+		l.windows = append(l.windows, w)
+	}
+	l.sum()
+}
+
+// lastAccept is when the last accepted packet was seen; Start if none was.
+func (l *Leg) lastAccept() int64 {
+	return max(l.Start, l.FromInitiator.acceptedEnd, l.FromResponder.acceptedEnd)
+}
+
 // directionFrom tells the way of a packet relative to the interface.
 func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
 	switch {
@@ -323,10 +401,17 @@ func newPortMeaning(control []uint16) *portMeaning {
 
 // learn counts the group's endpoints as each other's peers.
 func (p *portMeaning) learn(g *group) {
-	t := g.key.tuple
-	if h := g.headers; len(h) > 0 {
-		t.Src, t.Dst = h[0].src, h[0].dst
+	if len(g.headers) == 0 {
+		p.learnTuple(g.key.tuple)
 	}
+	for _, h := range g.headers {
+		t := g.key.tuple
+		t.Src, t.Dst = h.src, h.dst
+		p.learnTuple(t)
+	}
+}
+
+func (p *portMeaning) learnTuple(t flow.Tuple) {
 	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
 		if p.control[t.SrcPort] {
 			p.ftp[pairKey{t.Dst, t.Src}] = true

@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"fmt"
+	"slices"
 
 	"ephemera/ingest/flow"
 )
@@ -101,7 +102,7 @@ func fateOf(c *Connection, a *attributor, logEnd int64) fate {
 		return fate{outcome: OutcomeRefused, diedAt: "server", cause: "the server answered with RST"}
 	case b.HasFlags && !b.Opened:
 		f.outcome, f.cause = OutcomeIncomplete, "it began before the log"
-	case b.HasFlags && !b.Closed && logEnd-b.End < 60:
+	case b.HasFlags && !b.Closed && logEnd-b.lastAccept() < 60:
 		f.outcome, f.cause = OutcomeIncomplete, "it was still open when the log ended"
 	}
 	return f
@@ -124,6 +125,8 @@ func silentAt(c *Connection, k int) (fate, bool) {
 	switch s := c.stops()[k]; {
 	case s.fromInitiator:
 		return fate{}, false // records of its way out are missing; what came back tells more
+	case c.answeredBehind(k):
+		return fate{}, false // records of this point are missing
 	case s.point == P5 && c.Outside != nil:
 		return fate{outcome: OutcomeNoAnswer, diedAt: "P4", cause: "the NAT gateway did not pass the answer on"}, true
 	case s.point == P6 && c.answeredBefore(k):
@@ -140,6 +143,12 @@ func (c *Connection) answeredBefore(k int) bool {
 		}
 	}
 	return false
+}
+
+// answeredBehind reports whether the answer passed a point behind the k-th
+// stop.
+func (c *Connection) answeredBehind(k int) bool {
+	return slices.ContainsFunc(c.stops()[k+1:], func(s stop) bool { return s.way().Packets() > 0 })
 }
 
 // unanswered says where the first packets were seen last.

@@ -103,23 +103,8 @@ func (f *ftp) findSessions(cs []*Connection) {
 		s := &session{conn: c, fate: fateOf(c, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
 		b := c.best()
 		s.able = s.fate.established && b.FromInitiator.Accepted >= ableToServer && b.FromResponder.Accepted >= ableToClient
-		if s.able && b.Closed {
-			s.end = lastAccept(b)
-		}
 		f.sessions = append(f.sessions, s)
 	}
-}
-
-// lastAccept is when the last accepted packet of a leg was seen. What was
-// rejected after the close does not prolong a connection.
-func lastAccept(l *Leg) int64 {
-	end := l.Start
-	for _, w := range l.windows {
-		if w.action != flow.Reject {
-			end = max(end, w.end)
-		}
-	}
-	return end
 }
 
 // rowID names a row by what identifies it in the log, so that it keeps its

@@ -72,10 +72,14 @@ func (c *Connection) NATPort() (addr flow.Addr, port uint16, ok bool) {
 // client's own, else the next on the way.
 func (c *Connection) best() *Leg { return c.legs()[0] }
 
-// settle sets what follows from the legs.
+// settle sets what follows from the legs. What was rejected after the end
+// does not prolong a connection.
 func (c *Connection) settle() {
 	b := c.best()
 	c.Start, c.End = b.Start, b.End
+	if b.FromInitiator.Accepted > 0 && b.FromResponder.Accepted > 0 {
+		c.End = b.lastAccept()
+	}
 }
 
 // topology answers questions about addresses and interfaces from the
