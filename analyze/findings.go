@@ -85,7 +85,7 @@ func farSideFindings(r *Result) []Finding {
 	}
 	count := map[key]int{}
 	for _, s := range r.Sessions {
-		if s.DiedAt == "server" && s.Outcome != OutcomeBlocked {
+		if s.DiedAt == "server" && s.Outcome != OutcomeBlocked && s.DataConnections == 0 {
 			count[key{s.ServerAddr.String(), s.Outcome}]++
 		}
 	}

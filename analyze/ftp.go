@@ -376,10 +376,21 @@ func (s *session) outcome() (o Outcome, diedAt, cause string, confidence float64
 			return OutcomeBlocked, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
 		}
 	}
+	if d := s.failed(); d != nil {
+		return d.fate.outcome, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
+	}
 	if len(s.data) == 0 && s.fate.outcome == OutcomeOK {
 		return OutcomeNoData, "", "no data connection belongs to it", 0.9
 	}
 	return s.fate.outcome, s.fate.diedAt, s.fate.cause, 0.95
+}
+
+// failed returns the first data connection if none got through.
+func (s *session) failed() *dataConn {
+	if len(s.data) == 0 || slices.ContainsFunc(s.data, func(d *dataConn) bool { return d.fate.established }) {
+		return nil
+	}
+	return s.data[0]
 }
 
 func (d *dataConn) row(confidence float64) DataConnection {

@@ -70,7 +70,19 @@ func (c *Connection) NATPort() (addr flow.Addr, port uint16, ok bool) {
 
 // best returns the leg that tells most about the connection's totals: the
 // client's own, else the next on the way.
-func (c *Connection) best() *Leg { return c.legs()[0] }
+func (c *Connection) best() *Leg {
+	if c.Client != nil && c.Inside != nil && c.Client.lacksWayOf(c.Inside) {
+		return c.Inside
+	}
+	return c.legs()[0]
+}
+
+// lacksWayOf reports whether records of a whole way are missing from the
+// leg that the next leg on the way has.
+func (l *Leg) lacksWayOf(next *Leg) bool {
+	return l.FromInitiator.Packets() == 0 && next.FromInitiator.Packets() > 0 ||
+		l.FromResponder.Packets() == 0 && next.FromResponder.Accepted > 0
+}
 
 // settle sets what follows from the legs. What was rejected after the end
 // does not prolong a connection.
@@ -245,7 +257,8 @@ func natSide(t topology, l *Leg) side {
 		own, ownHeader = l.Seen.Dst, l.Header.Dst
 	}
 	translated := ownHeader != own && !t.owns(l.Interface, ownHeader)
-	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) {
+	toServer := l.Seen.Src == own && (l.Initiator == ByControl || l.Initiator == ByClient) // a private gateway's, towards an FTP server
+	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) && !toServer {
 		l.turn(peer)
 		return insideLeg
 	}
@@ -300,19 +313,19 @@ func join(t topology, legs []*Leg) []*Connection {
 	}
 	cs = attach(cs, servers, func(c *Connection) **Leg { return &c.Server })
 	cs = attach(cs, inside, func(c *Connection) **Leg { return &c.Inside })
-	mapPorts(t, cs, outside)
-	for _, c := range cs {
-		c.settle()
+	mapPorts(cs, outside)
+	if rest := leftOver(cs, outside); len(rest) > 0 {
+		mapWithoutInside(t, cs, rest)
 	}
 	for _, l := range leftOver(cs, outside) {
-		c := &Connection{Tuple: l.Header, Outside: l}
-		c.settle()
-		cs = append(cs, c)
+		cs = append(cs, &Connection{Tuple: l.Header, Outside: l})
 	}
 	for _, l := range unsolicited {
-		c := &Connection{Tuple: l.Header, Outside: l, Unsolicited: true}
+		cs = append(cs, &Connection{Tuple: l.Header, Outside: l, Unsolicited: true})
+	}
+	cs = joinServers(cs)
+	for _, c := range cs {
 		c.settle()
-		cs = append(cs, c)
 	}
 	slices.SortFunc(cs, compareConnections)
 	return cs
@@ -444,11 +457,11 @@ type mapKey struct {
 // mapPorts finds the outside leg of every connection with an inside leg: the
 // one with the same server, the same counts each way and the same times, all
 // concurrent connections together.
-func mapPorts(t topology, cs []*Connection, outside []*Leg) {
+func mapPorts(cs []*Connection, outside []*Leg) {
 	rows, cols := map[mapKey][]*Connection{}, map[mapKey][]*Leg{}
 	var order []mapKey
 	for _, c := range cs {
-		if c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 {
+		if c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 && c.Inside.FromResponder.Packets() == 0 {
 			continue
 		}
 		k := mapKey{c.Inside.Interface, c.Tuple.DstPort, c.Tuple.Proto}
@@ -466,17 +479,95 @@ func mapPorts(t topology, cs []*Connection, outside []*Leg) {
 	}
 }
 
+// mapWithoutInside finds connections for outside legs that were left over: a
+// NAT gateway opens none of its own, so the records of their inside must be
+// missing. The legs at the clients' interfaces stand in for it.
+func mapWithoutInside(t topology, cs []*Connection, outside []*Leg) {
+	type key struct {
+		server flow.Addr
+		port   uint16
+		proto  flow.Proto
+	}
+	rows, cols := map[key][]*Connection{}, map[key][]*Leg{}
+	var order []key
+	for _, l := range outside {
+		k := key{l.Header.Dst, l.Header.DstPort, l.Header.Proto}
+		if cols[k] == nil {
+			order = append(order, k)
+		}
+		cols[k] = append(cols[k], l)
+	}
+	for _, c := range cs {
+		k := key{c.Tuple.Dst, c.Tuple.DstPort, c.Tuple.Proto}
+		if cols[k] != nil && c.Client != nil && c.Inside == nil && c.Server == nil && c.Client.FromInitiator.Accepted > 0 && t.mayPassNAT(c) {
+			rows[k] = append(rows[k], c)
+		}
+	}
+	for _, k := range order {
+		mapSame(rows[k], cols[k])
+	}
+}
+
+// mayPassNAT reports whether the route from the client leads to a NAT
+// gateway, or is not known.
+func (t topology) mayPassNAT(c *Connection) bool {
+	n := t.history.At(c.Client.Start)
+	if n == nil {
+		return true
+	}
+	route, ok := n.NextHop(c.Client.Interface.SubnetID, c.Tuple.Dst)
+	return !ok || route.IsNATGateway()
+}
+
+// joinServers gives legs at servers' interfaces to the connections that came
+// there through a NAT gateway, by whose address the server knows them.
+func joinServers(cs []*Connection) []*Connection {
+	byOutside := map[flow.Tuple][]*Connection{}
+	for _, c := range cs {
+		if c.isServerOnly() {
+			byOutside[c.Tuple] = nil
+		}
+	}
+	if len(byOutside) == 0 {
+		return cs
+	}
+	for _, c := range cs {
+		if c.Outside != nil && !c.Unsolicited {
+			if _, ok := byOutside[c.Outside.Header]; ok {
+				byOutside[c.Outside.Header] = append(byOutside[c.Outside.Header], c)
+			}
+		}
+	}
+	return slices.DeleteFunc(cs, func(s *Connection) bool {
+		if !s.isServerOnly() {
+			return false
+		}
+		for _, c := range byOutside[s.Tuple] {
+			if c.Server == nil && timeCost(c.Outside.Start, s.Server.Start) < aloneCost {
+				c.Server = s.Server
+				return true
+			}
+		}
+		return false
+	})
+}
+
+func (c *Connection) isServerOnly() bool {
+	return c.Server != nil && c.Client == nil && c.Inside == nil && c.Outside == nil
+}
+
 // mapSame assigns the outside legs of one key.
 func mapSame(cs []*Connection, legs []*Leg) {
 	slices.SortStableFunc(legs, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
 	var pairs []pairing
 	for i, c := range cs {
-		first, _ := slices.BinarySearchFunc(legs, c.Inside.Start-startSlack, func(l *Leg, s int64) int { return cmp.Compare(l.Start, s) })
-		for j := first; j < len(legs) && legs[j].Start <= c.Inside.Start+startSlack; j++ {
+		near := cmp.Or(c.Inside, c.Client)
+		first, _ := slices.BinarySearchFunc(legs, near.Start-startSlack, func(l *Leg, s int64) int { return cmp.Compare(l.Start, s) })
+		for j := first; j < len(legs) && legs[j].Start <= near.Start+startSlack; j++ {
 			if c.Tuple.Dst.IsValid() && c.Tuple.Dst != legs[j].Header.Dst {
 				continue
 			}
-			if cost := translationCost(c.Inside, legs[j]); cost < aloneCost {
+			if cost := translationCost(near, legs[j]); cost < aloneCost {
 				pairs = append(pairs, pairing{i, j, cost})
 			}
 		}

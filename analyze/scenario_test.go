@@ -183,7 +183,7 @@ var gateways = map[string]struct{ iface, resource, primary string }{
 
 // inVPC tells whose addresses have a logged interface.
 func inVPC(a flow.Addr) bool {
-	return isPrivate(a) || !a.Is4() && strings.HasPrefix(a.String(), "2600:")
+	return strings.HasPrefix(a.String(), "10.0.") || strings.HasPrefix(a.String(), "2600:")
 }
 
 // views returns the points of the call's way that the log can see.
