@@ -67,7 +67,11 @@ func (f *ftp) find(cs []*Connection) {
 	f.findIdle()
 	open := f.byPair()
 	var candidates []*dataConn
+	translated := translatedTo(cs, open)
 	for _, c := range cs {
+		if c.Unsolicited && translated[c.Tuple.Reverse()] {
+			continue // a straggler of a connection that the gateway has forgotten
+		}
 		if d := f.candidate(c, open); d != nil {
 			candidates = append(candidates, d)
 		}
@@ -80,6 +84,18 @@ func (f *ftp) find(cs []*Connection) {
 		}
 	}
 	f.pair()
+}
+
+// translatedTo returns the five-tuples that connections to the sessions'
+// servers had behind a NAT gateway.
+func translatedTo(cs []*Connection, o openSessions) map[flow.Tuple]bool {
+	tuples := map[flow.Tuple]bool{}
+	for _, c := range cs {
+		if c.Outside != nil && !c.Unsolicited && o.byServer[c.Tuple.Dst] != nil {
+			tuples[c.Outside.Header] = true
+		}
+	}
+	return tuples
 }
 
 func matches(ps []netip.Prefix, a flow.Addr) bool {

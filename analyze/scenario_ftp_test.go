@@ -389,3 +389,80 @@ func TestScenarioControlPort(t *testing.T) {
 			"data 10.0.1.5:40001 > 203.0.113.10:50010 nat 10.0.0.220:31417 passive of 40000 ok")
 	})
 }
+
+// What the server sends to a port that the gateway has given free is no
+// attempt at active mode.
+func TestScenarioStragglerIsNotActiveMode(t *testing.T) {
+	inFormats(t, func(t *testing.T, f logFormat) {
+		rs := slices.Concat(
+			calls(f, "10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 44p/2560b 40p/4000b 100..110,300..310,500..510,700..710", download(40001, 31417, 50010, "105..108")),
+			records(in(f, "eni-nat ingress 203.0.113.10:50010 > 10.0.0.220:31417 2p/80b 605..606 ACCEPT 0")))
+		r := analysed(t, rs, Options{Network: network(t)})
+		expect(t, r, "session 10.0.1.5:40000 > 203.0.113.10:21 nat 10.0.0.220:20001 passive 1 ok",
+			"data 10.0.1.5:40001 > 203.0.113.10:50010 nat 10.0.0.220:31417 passive of 40000 ok")
+	})
+}
+
+// Hundreds of transfers that die the same way look the same.
+func TestScenarioBurstOfBlockedTransfers(t *testing.T) {
+	lines := []string{"10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 900p/52000b 800p/80000b 100..400"}
+	truth := map[uint16]uint16{}
+	for i := range 100 {
+		at := 105 + 2*i
+		truth[uint16(41000+i)] = uint16(31000 + (i*37)%900)
+		lines = append(lines, fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.10:%d 3p/180b 3p/180b %d..%d dies P4", 41000+i, 31000+(i*37)%900, 50000+i%3, at, at+7))
+	}
+	inFormats(t, func(t *testing.T, f logFormat) {
+		r := analysed(t, calls(f, lines...), Options{Network: network(t, "acl-public in 90 deny tcp 31000-31999 0.0.0.0/0")})
+		blocked := 0
+		for _, d := range r.Data {
+			if d.Outcome == OutcomeBlocked && d.DiedAt == "P4" {
+				blocked++
+			}
+		}
+		if blocked != 100 || len(r.Sessions) != 1 {
+			t.Errorf("got %d sessions and %d transfers blocked at P4, want 1 and 100", len(r.Sessions), blocked)
+		}
+		for _, m := range r.Mappings {
+			if m.Confidence >= 0.9 && m.ClientPort != 40000 && truth[m.ClientPort] != m.NATPort {
+				t.Errorf("port %d: got %d, sure, want %d", m.ClientPort, m.NATPort, truth[m.ClientPort])
+			}
+		}
+	})
+}
+
+// A network ACL serves its whole subnet: what FTP does not need others may.
+func TestScenarioOtherTrafficKeepsItsPorts(t *testing.T) {
+	inFormats(t, func(t *testing.T, f logFormat) {
+		var lines []string
+		for i := range 20 {
+			at := 100 + 20*i
+			lines = append(lines,
+				fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.10:21 14p/%db 12p/1200b %d..%d", 50000+300*i, 20000+4*i, 820+i, at, at+12),
+				download(50002+300*i, 20002+4*i, 50000+i, fmt.Sprintf("%d..%d", at+5, at+8)),
+				fmt.Sprintf("10.0.1.6:%d > 10.0.0.220:%d > 203.0.113.80:443 9p/%db 12p/9000b %d..%d", 2000+i, 30000+i, 1900+i, at+3, at+4))
+		}
+		r := analysed(t, calls(f, lines...), Options{Network: network(t)})
+		for _, u := range r.Rules {
+			if u.Point != P5 && u.Point != P6 {
+				continue
+			}
+			if !strings.Contains(u.Why, "2000-2019") {
+				t.Errorf("%s: got %q, want that other traffic needs 2000-2019", u.Title, u.Why)
+			}
+		}
+	})
+}
+
+// Nothing is known of the interface of a regional gateway in the default
+// format, which has no resource-id: no interface is taken for another.
+func TestScenarioRegionalNATGatewayInTheDefaultFormat(t *testing.T) {
+	r := analysed(t, calls(plain,
+		"10.0.1.5:40000 > 10.0.9.9:20001 > 203.0.113.10:21 14p/820b 12p/1200b 100..112",
+		"10.0.1.5:40001 > 10.0.9.9:31417 > 203.0.113.10:50010 6p/320b 10p/10528b 105..108",
+		"10.0.1.5:40002 > 10.0.9.9:20005 > 203.0.113.10:21 15p/880b 13p/1290b 200..212",
+		"10.0.1.5:40003 > 10.0.9.9:31418 > 203.0.113.10:50011 7p/372b 12p/12528b 205..208"), Options{})
+	expect(t, r,
+		"session 10.0.1.5:40000 > 203.0.113.10:21 nat 10.0.9.9:20001 passive 1 ok",
+		"session 10.0.1.5:40002 > 203.0.113.10:21 nat 10.0.9.9:20005 passive 1 ok")
+}

@@ -2,7 +2,9 @@ package analyze
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -225,5 +227,60 @@ func TestScenarioEmptyLog(t *testing.T) {
 		if len(r.Sessions) != 0 || len(r.Findings) == 0 {
 			t.Errorf("got %d sessions and %d findings, want none and some", len(r.Sessions), len(r.Findings))
 		}
+	}
+}
+
+// Two flow logs with the same interval cut it at other times. Which of them
+// is counted must not depend on which comes first.
+func TestScenarioDuplicatesWithOtherWindows(t *testing.T) {
+	inFormats(t, func(t *testing.T, f logFormat) {
+		shifted := f
+		shifted.log, shifted.phase = "fl-0", 29
+		o := Options{Network: network(t, everythingNet...)}
+		rs := slices.Concat(everythingIn(f), everythingIn(shifted))
+		want := analysed(t, rs, o)
+		rng := rand.New(rand.NewPCG(2, 9))
+		for range 10 {
+			rng.Shuffle(len(rs), func(i, j int) { rs[i], rs[j] = rs[j], rs[i] })
+			if got, want := asJSON(t, analysed(t, rs, o)), asJSON(t, want); got != want {
+				t.Fatalf("another order gives another result: %s", firstDifference(got, want))
+			}
+		}
+		expect(t, want, told(analysed(t, everythingIn(f), o))...)
+	})
+}
+
+func TestScenarioErrorsInTheStream(t *testing.T) {
+	good := calls(rich, passiveSession...)
+	broken := errors.New("the network is gone")
+	for _, x := range []struct {
+		name string
+		err  error
+		bad  int
+		want error
+	}{
+		{"a bad record", &flow.RecordError{Place: "a.log", Line: 3, Err: errors.New("not a number")}, 1, nil},
+		{"a file that ends early", &flow.ObjectError{Place: "a.log.gz", Err: io.ErrUnexpectedEOF}, 0, nil},
+		{"anything else", broken, 0, broken},
+	} {
+		t.Run(x.name, func(t *testing.T) {
+			r, err := Run(func(yield func(*flow.Record, error) bool) {
+				for i := range good {
+					if i == 3 && !yield(nil, x.err) || !yield(&good[i], nil) {
+						return
+					}
+				}
+			}, Options{Network: network(t)})
+			if !errors.Is(err, x.want) || x.want == nil && err != nil {
+				t.Fatalf("got error %v, want %v", err, x.want)
+			}
+			if err != nil {
+				return
+			}
+			expect(t, r, "session 10.0.1.5:40000 > 203.0.113.10:21 nat 10.0.0.220:20001 passive 1 ok")
+			if r.Coverage.BadRecords != x.bad {
+				t.Errorf("got %d bad records, want %d", r.Coverage.BadRecords, x.bad)
+			}
+		})
 	}
 }

@@ -35,6 +35,7 @@ type logFormat struct {
 	name   string
 	rich   bool  // pkt-* addresses, TCP flags, direction and instance
 	window int64 // aggregation interval in seconds
+	phase  int64 // seconds by which its boundaries are shifted
 	log    string
 }
 
@@ -257,7 +258,7 @@ func (c call) seen(v view, f logFormat, rejected bool) []flow.Record {
 	cell := int64(-1)
 	for k := range l.packets {
 		at := c.timeOf(k, l.packets)
-		if n := (at + v.phase) / f.window; n != cell {
+		if n := (at + v.phase + f.phase) / f.window; n != cell {
 			cell = n
 			rs = append(rs, v.record(f, c.proto, rejected, at))
 		}
