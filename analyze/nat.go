@@ -559,19 +559,7 @@ func (c *Connection) isServerOnly() bool {
 // mapSame assigns the outside legs of one key.
 func mapSame(cs []*Connection, legs []*Leg) {
 	slices.SortStableFunc(legs, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
-	var pairs []pairing
-	for i, c := range cs {
-		near := cmp.Or(c.Inside, c.Client)
-		first, _ := slices.BinarySearchFunc(legs, near.Start-startSlack, func(l *Leg, s int64) int { return cmp.Compare(l.Start, s) })
-		for j := first; j < len(legs) && legs[j].Start <= near.Start+startSlack; j++ {
-			if c.Tuple.Dst.IsValid() && c.Tuple.Dst != legs[j].Header.Dst {
-				continue
-			}
-			if cost := translationCost(near, legs[j]); cost < aloneCost {
-				pairs = append(pairs, pairing{i, j, cost})
-			}
-		}
-	}
+	pairs := nearPairs(cs, legs)
 	pairs = prune(pairs, len(cs), len(legs))
 	for i, a := range assign(len(cs), len(legs), pairs, aloneCost) {
 		if a.col < 0 {
@@ -586,6 +574,105 @@ func mapSame(cs []*Connection, legs []*Leg) {
 			c.Others = append(c.Others, legs[j])
 		}
 	}
+}
+
+// maxNear is the most legs that a connection is compared with. A busy
+// resolver's port sees thousands within startSlack, nearly all in vain.
+const maxNear = 64
+
+// totals are what translation keeps: packets and bytes each way, and the
+// server, where it is known.
+type totals struct {
+	to, toBytes, fro, froBytes uint64
+	server                     flow.Addr
+}
+
+func insideTotals(c *Connection) totals {
+	l := c.near()
+	return totals{l.FromInitiator.Accepted, l.FromInitiator.AcceptedBytes, l.FromResponder.Packets(), l.FromResponder.Bytes(), c.Tuple.Dst}
+}
+
+func outsideTotals(l *Leg) totals {
+	return totals{l.FromInitiator.Packets(), l.FromInitiator.Bytes(), l.FromResponder.Accepted, l.FromResponder.AcceptedBytes, l.Header.Dst}
+}
+
+// near returns the leg nearest to the NAT gateway's outside.
+func (c *Connection) near() *Leg { return cmp.Or(c.Inside, c.Client) }
+
+// nearPairs returns the pairings of connections with outside legs, in order
+// of their start, that are worth weighing: those with equal totals, and, for
+// whatever has none, those of the same time.
+func nearPairs(cs []*Connection, legs []*Leg) []pairing {
+	rows := make([]int, len(cs))
+	for i := range rows {
+		rows[i] = i
+	}
+	slices.SortStableFunc(rows, func(a, b int) int { return cmp.Compare(cs[a].near().Start, cs[b].near().Start) })
+	cols := make([]int, len(legs))
+	equal := map[totals][]int{}
+	for j, l := range legs {
+		cols[j] = j
+		k := outsideTotals(l)
+		equal[k] = append(equal[k], j)
+		k.server = flow.Addr{}
+		equal[k] = append(equal[k], j)
+	}
+	var pairs []pairing
+	rowDone, colDone := make([]bool, len(cs)), make([]bool, len(legs))
+	pair := func(i, j int) {
+		if d := cs[i].Tuple.Dst; d.IsValid() && d != legs[j].Header.Dst {
+			return
+		}
+		if cost := translationCost(cs[i].near(), legs[j]); cost < aloneCost {
+			pairs = append(pairs, pairing{i, j, cost})
+		}
+	}
+	legStart := func(j int) int64 { return legs[j].Start }
+	rank := map[totals]int{}
+	for _, i := range rows {
+		k := insideTotals(cs[i])
+		for _, j := range around(equal[k], legStart, cs[i].near().Start, rank[k]) {
+			pair(i, j)
+			rowDone[i], colDone[j] = true, true
+		}
+		rank[k]++
+	}
+	for r, i := range rows {
+		if !rowDone[i] {
+			for _, j := range around(cols, legStart, cs[i].near().Start, r) {
+				pair(i, j)
+			}
+		}
+	}
+	rowStart := func(i int) int64 { return cs[i].near().Start }
+	for j, l := range legs {
+		if !colDone[j] {
+			for _, i := range around(rows, rowStart, l.Start, j) {
+				if rowDone[i] {
+					pair(i, j)
+				}
+			}
+		}
+	}
+	return pairs
+}
+
+// around returns those of xs, in order of their start, that begin within
+// startSlack of t. If they are too many, it keeps the nearest, and of those
+// that begin together the ones around the given rank: what begins together
+// is mostly seen in one order on both sides.
+func around(xs []int, start func(int) int64, t int64, rank int) []int {
+	at := func(t int64) int {
+		k, _ := slices.BinarySearchFunc(xs, t, func(x int, t int64) int { return cmp.Compare(start(x), t) })
+		return k
+	}
+	low, high := at(t-startSlack), at(t+startSlack+1)
+	if high-low <= maxNear {
+		return xs[low:high]
+	}
+	center := min(max(rank, at(t-1)), at(t+2))
+	from := min(max(low, center-maxNear/2), high-maxNear)
+	return xs[from : from+maxNear]
 }
 
 // translationCost compares the two sides of a NAT gateway. What it accepted

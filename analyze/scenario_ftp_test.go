@@ -466,3 +466,40 @@ func TestScenarioRegionalNATGatewayInTheDefaultFormat(t *testing.T) {
 		"session 10.0.1.5:40000 > 203.0.113.10:21 nat 10.0.9.9:20001 passive 1 ok",
 		"session 10.0.1.5:40002 > 203.0.113.10:21 nat 10.0.9.9:20005 passive 1 ok")
 }
+
+// A busy resolver: thousands of queries that look alike, within the time by
+// which two views of one may differ.
+func TestScenarioBusyResolver(t *testing.T) {
+	const n = 4000
+	var lines []string
+	truth := map[uint16]uint16{}
+	for i := range n {
+		nat := 1024 + (i*7919)%60000
+		truth[uint16(10000+i)] = uint16(nat)
+		lines = append(lines, fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.53:53 1p/%db 1p/%db %d..%d udp",
+			10000+i, nat, 60+i*7%30, 100+i*13%400, 100+i/50, 100+i/50))
+	}
+	inFormats(t, func(t *testing.T, f logFormat) {
+		rs := slices.Concat(calls(f, passiveSession...), calls(f, lines...))
+		began := time.Now()
+		r := analysed(t, rs, Options{Network: network(t)})
+		if d := time.Since(began); d > 3*time.Second {
+			t.Errorf("got %v for %d queries, want less than 3 s", d, n)
+		}
+		if len(r.Mappings) != n+2 {
+			t.Errorf("got %d mappings, want %d", len(r.Mappings), n+2)
+		}
+		sure, wrong := 0, 0
+		for _, m := range r.Mappings {
+			if m.ServerPort == 53 && m.Confidence >= 0.9 {
+				sure++
+				if truth[m.ClientPort] != m.NATPort {
+					wrong++
+				}
+			}
+		}
+		if wrong*20 > sure || sure < n/2 {
+			t.Errorf("got %d sure mappings, %d of them wrong, want most sure and hardly any wrong", sure, wrong)
+		}
+	})
+}
