@@ -219,7 +219,7 @@ func parseQuery(s string) (analyze.Query, error) {
 // parseEnd reads an address with or without a port; IPv6 with a port stands
 // in brackets.
 func parseEnd(s string) (flow.Addr, uint16, error) {
-	if a, err := flow.ParseAddr(strings.Trim(s, "[]")); err == nil {
+	if a, err := flow.ParseAddr(strings.Trim(s, "[]")); err == nil && a.IsValid() {
 		return a, 0, nil
 	}
 	host, port, ok := cutLast(s, ":")
@@ -227,7 +227,7 @@ func parseEnd(s string) (flow.Addr, uint16, error) {
 		return flow.Addr{}, 0, fmt.Errorf("%q is no address", s)
 	}
 	a, err := flow.ParseAddr(strings.Trim(host, "[]"))
-	if err != nil {
+	if err != nil || !a.IsValid() {
 		return flow.Addr{}, 0, fmt.Errorf("%q is no address", host)
 	}
 	p, err := strconv.ParseUint(port, 10, 16)
