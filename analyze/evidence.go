@@ -264,18 +264,29 @@ func shapeOf(d *dataConn) shape {
 	return shapeHandshake
 }
 
-// acks explains a direction's payload by selective acknowledgements, which
-// lengthen a header by 12 bytes: it returns the share of packets that would
-// have to carry one, or 1 when that is no explanation. FIN costs a byte in
-// some counts.
+// Selective acknowledgements lengthen the headers of a direction without
+// payload: by 12 bytes for one block, by 20 and 28 for two and three, which
+// only long transfers over lossy ways need.
+const (
+	ackBlock    = 12
+	manyPackets = 100
+)
+
+// noPayload is what a direction without payload can seem to have: longer
+// options of the first packet (macOS), a repeated one, a byte for FIN.
+const noPayload = 16
+
+// acks explains a direction's payload by selective acknowledgements: it
+// returns the share of packets that would have to carry one, or 1 when that
+// is no explanation.
 func acks(payload int, packets uint64) float64 {
 	switch {
-	case payload <= 1:
+	case payload <= noPayload:
 		return 0
-	case payload%12 != 0:
-		return 1
+	case payload%ackBlock == 0, payload%4 == 0 && packets >= manyPackets:
+		return float64(payload/ackBlock) / float64(packets)
 	}
-	return float64(payload/12) / float64(packets)
+	return 1
 }
 
 // payloads estimates the bytes above TCP each way. TCP headers are 32 bytes
