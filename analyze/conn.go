@@ -32,9 +32,9 @@ const (
 	ByControl                           // a known control port
 	ByListener                          // a port seen listening: many peers, or a well-known service
 	ByTime                              // the earlier first packet
-	ByOneWay                            // packets in one direction only
 	ByClient                            // the hosts' roles in an FTP control connection
 	ByTopology                          // a private address and the internet
+	ByOneWay                            // packets in one direction only: the first, or a straggler
 	ByNothing                           // a guess
 )
 
@@ -324,9 +324,15 @@ func (l *Leg) key() groupKey {
 // mayStraggle reports whether the leg is a few packets of one way that open
 // nothing, all rejected: security groups had forgotten the connection.
 func (l *Leg) mayStraggle() bool {
+	return l.FromInitiator.Accepted+l.FromResponder.Accepted == 0 && l.opensNothing()
+}
+
+// opensNothing reports whether the leg is a few packets of one way without
+// SYN. Where the log has no flags, they open something if the initiator sent
+// them.
+func (l *Leg) opensNothing() bool {
 	a, b := l.FromInitiator, l.FromResponder
-	return a.Accepted+b.Accepted == 0 && (a.Rejected == 0) != (b.Rejected == 0) && a.Rejected+b.Rejected <= latePackets &&
-		!(a.Flags | b.Flags).Has(flow.SYN)
+	return (a.Packets() == 0) != (b.Packets() == 0) && a.Packets()+b.Packets() <= latePackets && !(a.Flags | b.Flags).Has(flow.SYN)
 }
 
 // isTrailedBy reports whether m, the next leg of l's five-tuple, holds nothing

@@ -256,6 +256,8 @@ func (f *ftp) candidate(c *Connection, o openSessions) *dataConn {
 		if c.Outside.FromInitiator.Bytes() > 64*c.Outside.FromInitiator.Packets() {
 			return nil // more than SYNs
 		}
+	case c.best().FromInitiator.Packets() == 0 && c.best().opensNothing():
+		return nil // a straggler of an earlier connection
 	default:
 		d.candidates = o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)
 		if len(d.candidates) == 0 && isActiveSource(t.SrcPort) {

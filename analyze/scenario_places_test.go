@@ -240,3 +240,38 @@ func TestScenarioFindingsNameTheFilter(t *testing.T) {
 		}
 	})
 }
+
+// A packet on its own, long after, does not turn the connection round.
+func TestScenarioStragglerTurnsNothing(t *testing.T) {
+	inFormats(t, func(t *testing.T, f logFormat) {
+		rs := slices.Concat(calls(f,
+			"10.0.1.5:40000 > 10.0.2.9:21 44p/2560b 40p/4000b 100..110,300..310,500..510,700..710",
+			"10.0.1.5:40001 > 10.0.2.9:50010 6p/320b 10p/10528b 105..108"), records(
+			in(f, "eni-10.0.2.9 egress 10.0.2.9:50010 > 10.0.1.5:40001 1p/52b 600..600 ACCEPT 0"),
+			in(f, "eni-10.0.1.5 ingress 10.0.2.9:50010 > 10.0.1.5:40001 1p/52b 600..600 REJECT 0")))
+		r := analysed(t, rs, Options{Network: network(t, serverSubnet...)})
+		expect(t, r, "session 10.0.1.5:40000 > 10.0.2.9:21 passive 1 ok", "data 10.0.1.5:40001 > 10.0.2.9:50010 passive of 40000 ok", "reject P6 late 1p")
+	})
+}
+
+// Routes, rules and addresses of two clients with one address each in two
+// subnets do not mix: every client's own filters are named.
+func TestScenarioTwoPrivateSubnets(t *testing.T) {
+	net := []string{"subnet subnet-other 10.0.3.0/24 acl-other", "eni eni-10.0.3.5 10.0.3.5 subnet-other sg-other", "route subnet-other 0.0.0.0/0 nat-1",
+		"acl-other in 100 allow all 0.0.0.0/0", "acl-other out 100 allow all 0.0.0.0/0", "acl-other in 90 deny tcp 40001 0.0.0.0/0", "sg-other out all 0.0.0.0/0"}
+	play(t, []scenario{{
+		name: "one of them blocks",
+		net:  net,
+		calls: append([]string{
+			"10.0.3.5:40000 > 10.0.0.220:25001 > 203.0.113.10:21 14p/822b 12p/1202b 100..112",
+			"10.0.3.5:40001 > 10.0.0.220:25002 > 203.0.113.10:50011 3p/180b 3p/180b 104..111 dies P6",
+		}, passiveSession...),
+		want: []string{
+			"session 10.0.1.5:40000 > 203.0.113.10:21 nat 10.0.0.220:20001 passive 1 ok",
+			"session 10.0.3.5:40000 > 203.0.113.10:21 nat 10.0.0.220:25001 passive 1 blocked at P6",
+			"data 10.0.1.5:40001 > 203.0.113.10:50010 nat 10.0.0.220:31417 passive of 40000 ok",
+			"data 10.0.3.5:40001 > 203.0.113.10:50011 nat 10.0.0.220:25002 passive of 40000 blocked at P6",
+			"reject P6 nacl acl-other 90 3p",
+		},
+	}})
+}
