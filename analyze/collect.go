@@ -23,7 +23,7 @@ var WantFields = flow.Fields(
 type collector struct {
 	interfaces map[string]*Interface
 	groups     map[groupKey]*group
-	logs       map[string]uint16 // flow log ID to a number; equal numbers mean the same flow log
+	logs       map[string]uint32 // flow log ID to a number; equal numbers mean the same flow log
 	coverage   Coverage
 }
 
@@ -50,7 +50,7 @@ type header struct{ src, dst flow.Addr }
 type window struct {
 	start, end     int64
 	packets, bytes uint64
-	log            uint16
+	log            uint32
 	header         int16 // index into group.headers; -1 when the log has no pkt-* fields
 	forward        bool  // from tuple.Src to tuple.Dst
 	hasFlags       bool
@@ -116,7 +116,7 @@ func newCollector() *collector {
 	return &collector{
 		interfaces: map[string]*Interface{},
 		groups:     map[groupKey]*group{},
-		logs:       map[string]uint16{},
+		logs:       map[string]uint32{},
 	}
 }
 
@@ -200,13 +200,38 @@ func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	return g
 }
 
-func (c *collector) log(r *flow.Record) uint16 {
+func (c *collector) log(r *flow.Record) uint32 {
 	n, ok := c.logs[r.FlowLogID]
 	if !ok {
-		n = uint16(len(c.logs))
+		n = uint32(len(c.logs))
 		c.logs[r.FlowLogID] = n
 	}
 	return n
+}
+
+// logRanks returns, for each number of a flow log, its place in the order of
+// the flow logs' IDs. The numbers themselves follow the order of records.
+func (c *collector) logRanks() []uint32 {
+	ranks := make([]uint32, len(c.logs))
+	for place, id := range sortedKeys(c.logs) {
+		ranks[c.logs[id]] = uint32(place)
+	}
+	return ranks
+}
+
+// settle gives flow logs and header addresses numbers that do not depend on
+// the order of records.
+func (g *group) settle(logRanks []uint32) {
+	sorted := slices.Clone(g.headers)
+	slices.SortFunc(sorted, func(a, b header) int { return cmp.Or(a.src.Compare(b.src), a.dst.Compare(b.dst)) })
+	for i := range g.windows {
+		w := &g.windows[i]
+		w.log = logRanks[w.log]
+		if w.header >= 0 {
+			w.header = int16(slices.Index(sorted, g.headers[w.header]))
+		}
+	}
+	g.headers = sorted
 }
 
 // header returns the index of the record's header addresses.

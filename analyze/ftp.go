@@ -34,7 +34,9 @@ type session struct {
 	idle int64 // seconds of silence before it was forgotten; 0 if it was not
 	// later holds what came after the silence.
 	later []*Connection
-	data  []*dataConn
+	data  []*dataConn // those for which it is the best candidate
+	// possible are those for which it is a candidate at all.
+	possible []*dataConn
 }
 
 // A dataConn is a possible FTP data connection.
@@ -296,6 +298,7 @@ func (f *ftp) pair() {
 			w := s.weight(d)
 			weights[s] = w
 			total += w
+			s.possible = append(s.possible, d)
 		}
 		slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
 		d.best = d.candidates[0]
@@ -360,9 +363,15 @@ func (s *session) row() Session {
 	return r
 }
 
+// mode is that of the session's data connections; if it is nobody's best
+// candidate, of those that it may have carried.
 func (s *session) mode() string {
 	passive, active := false, false
-	for _, d := range s.data {
+	data := s.data
+	if len(data) == 0 {
+		data = s.possible
+	}
+	for _, d := range data {
 		passive, active = passive || !d.active, active || d.active
 	}
 	switch {
@@ -396,6 +405,9 @@ func (s *session) outcome() (o Outcome, diedAt, cause string, confidence float64
 	}
 	if d := s.failed(); d != nil {
 		return d.fate.outcome, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
+	}
+	if len(s.data) == 0 && len(s.possible) > 0 && s.fate.outcome == OutcomeOK {
+		return OutcomeOK, "", fmt.Sprintf("%s fit it, and other sessions better", plural(len(s.possible), "data connection")), 0.5
 	}
 	if len(s.data) == 0 && s.fate.outcome == OutcomeOK {
 		return OutcomeNoData, "", "no data connection belongs to it", 0.9

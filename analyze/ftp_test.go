@@ -32,3 +32,16 @@ func TestSessionsDuring(t *testing.T) {
 		t.Errorf("the nil list gives %v", got)
 	}
 }
+
+// A session that is nobody's best candidate is not said to have carried no
+// data when it may have.
+func TestSessionThatMayHaveCarriedData(t *testing.T) {
+	s := &session{fate: fate{outcome: OutcomeOK, established: true}}
+	if o, _, _, _ := s.outcome(); o != OutcomeNoData || s.mode() != "none" {
+		t.Errorf("without candidates: got %s, %s; want %s, none", o, s.mode(), OutcomeNoData)
+	}
+	s.possible = []*dataConn{{}}
+	if o, _, cause, confidence := s.outcome(); o != OutcomeOK || confidence != 0.5 || s.mode() != "passive" {
+		t.Errorf("with a candidate: got %s (%s) at %v, %s; want %s at 0.5, passive", o, cause, confidence, s.mode(), OutcomeOK)
+	}
+}

@@ -192,6 +192,36 @@ func TestTwoFlowLogsCountOnce(t *testing.T) {
 	}
 }
 
+// preferFiner against comparing every window with every kept one.
+func TestPreferFinerAgainstQuadraticSearch(t *testing.T) {
+	rng := rand.New(rand.NewPCG(8, 8))
+	for range 300 {
+		var ws []window
+		for range rng.IntN(60) {
+			start := int64(rng.IntN(600))
+			ws = append(ws, window{start: start, end: start + int64(rng.IntN(40)), packets: uint64(rng.IntN(9)), log: uint32(rng.IntN(3)),
+				forward: rng.IntN(2) == 0, action: []flow.Action{flow.Accept, flow.Reject}[rng.IntN(2)], header: int16(rng.IntN(3) - 1)})
+		}
+		slices.SortFunc(ws, window.compare)
+		var want []window
+		for _, l := range logsOf(ws) {
+			before := slices.Clone(want)
+			for _, w := range ws {
+				same := func(v window) bool {
+					return w.forward == v.forward && w.action == v.action && w.start <= v.end && v.start <= w.end && w.sameHeader(v)
+				}
+				if w.log == l && !slices.ContainsFunc(before, same) {
+					want = append(want, w)
+				}
+			}
+		}
+		slices.SortFunc(want, window.compare)
+		if got := preferFiner(ws, logsOf(ws)); !slices.Equal(got, want) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+	}
+}
+
 func TestSilentLogKeepsItsOwnWindows(t *testing.T) {
 	// A second flow log that covers another time is not a duplicate.
 	a := window{start: 100, end: 150, packets: 3, action: flow.Accept, forward: true, header: -1}

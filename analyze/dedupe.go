@@ -1,0 +1,115 @@
+package analyze
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// dedupe removes what two flow logs on one interface delivered twice, and
+// says how many windows went. The result is in time order.
+//
+// Equal windows are one. Of different windows from different flow logs (60 s
+// and 600 s, say) that overlap in time, those of the finer log stay: within
+// one flow log the windows of a direction do not overlap.
+func dedupe(ws []window) ([]window, int) {
+	slices.SortFunc(ws, window.compare)
+	n := len(ws)
+	ws = slices.CompactFunc(ws, func(a, b window) bool {
+		return a.start == b.start && a.end == b.end && a.forward == b.forward && a.action == b.action &&
+			a.packets == b.packets && a.bytes == b.bytes && a.sameHeader(b)
+	})
+	if logs := logsOf(ws); len(logs) > 1 {
+		ws = preferFiner(ws, logs)
+	}
+	return ws, n - len(ws)
+}
+
+// logsOf returns the flow logs in ws, the preferred first: with header
+// addresses, then with more windows, then the one with the lower ID.
+func logsOf(ws []window) []uint32 {
+	count, headers := map[uint32]int{}, map[uint32]bool{}
+	for _, w := range ws {
+		count[w.log]++
+		headers[w.log] = headers[w.log] || w.header >= 0
+	}
+	return slices.SortedFunc(maps.Keys(count), func(a, b uint32) int {
+		return cmp.Or(-compareBool(headers[a], headers[b]), -cmp.Compare(count[a], count[b]), cmp.Compare(a, b))
+	})
+}
+
+// preferFiner drops each window that overlaps one of a preferred flow log in
+// the same direction and with the same action.
+func preferFiner(ws []window, logs []uint32) []window {
+	kept := make([]window, 0, len(ws))
+	seen := covered{}
+	for _, l := range logs {
+		before := len(kept)
+		for _, w := range ws {
+			if w.log == l && !seen.overlaps(w) {
+				kept = append(kept, w)
+			}
+		}
+		seen.add(kept[before:])
+	}
+	slices.SortFunc(kept, window.compare)
+	return kept
+}
+
+// covered holds the times that windows cover, by what must be equal for two
+// windows to be the same traffic.
+type covered map[trafficKey][]span
+
+type trafficKey struct {
+	forward bool
+	action  flow.Action
+	header  int16
+}
+
+// span is a time from first to last second; the spans of one key are
+// disjoint and in order.
+type span struct{ first, last int64 }
+
+// add puts in windows that are in time order.
+func (c covered) add(ws []window) {
+	for _, w := range ws {
+		k := trafficKey{w.forward, w.action, w.header}
+		c[k] = append(c[k], span{w.start, w.end})
+	}
+	for k, spans := range c {
+		slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+		merged := spans[:1]
+		for _, s := range spans[1:] {
+			if last := &merged[len(merged)-1]; s.first <= last.last {
+				last.last = max(last.last, s.last)
+			} else {
+				merged = append(merged, s)
+			}
+		}
+		c[k] = merged
+	}
+}
+
+// overlaps reports whether traffic that may be the window's is covered at
+// some of its time.
+func (c covered) overlaps(w window) bool {
+	for k, spans := range c {
+		if k.forward != w.forward || k.action != w.action || !w.sameHeader(window{header: k.header}) {
+			continue
+		}
+		n, _ := slices.BinarySearchFunc(spans, w.start, func(s span, t int64) int { return cmp.Compare(s.last, t) })
+		if n < len(spans) && spans[n].first <= w.end {
+			return true
+		}
+	}
+	return false
+}
+
+// sameHeader reports whether two windows of a five-tuple can be of one
+// connection. At the inside of a NAT gateway a client's port may lead to
+// several servers, which only the header addresses keep apart.
+func (w window) sameHeader(v window) bool {
+	return w.header == v.header || w.header < 0 || v.header < 0
+}

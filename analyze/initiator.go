@@ -1,0 +1,238 @@
+package analyze
+
+import (
+	"cmp"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// InitiatorEvidence is what tells who opened a connection.
+type InitiatorEvidence uint8
+
+// The kinds of evidence, from the strongest.
+const (
+	BySYN      InitiatorEvidence = iota // a SYN without ACK
+	ByAnswer                            // SYN with ACK came from the other side
+	ByControl                           // a known control port
+	ByListener                          // a port seen listening: many peers, or a well-known service
+	ByTime                              // the earlier first packet
+	ByClient                            // the hosts' roles in an FTP control connection
+	ByTopology                          // a private address and the internet
+	ByOneWay                            // packets in one direction only: the first, or a straggler
+	ByNothing                           // a guess
+)
+
+// initiator tells whether the side of tuple.Src opened the connection, and
+// by what evidence.
+func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning) (forward bool, by InitiatorEvidence) {
+	if f, by, ok := initiatorByFlags(ws); ok {
+		return f, by
+	}
+	src, dst := endpoint{head.Src, head.SrcPort, head.Proto}, endpoint{head.Dst, head.DstPort, head.Proto}
+	if c, d := p.control[src.port], p.control[dst.port]; c != d && head.Proto == flow.TCP {
+		return d, ByControl
+	}
+	if c := p.listening(src, dst); c != 0 {
+		return c < 0, ByListener
+	}
+	if f, ok := initiatorByTime(ws, 1); ok {
+		return f, ByTime
+	}
+	if one, f := oneWay(ws); one {
+		return f, ByOneWay
+	}
+	if c := p.client(head); c != 0 {
+		return c > 0, ByClient
+	}
+	if s, d := isPrivate(head.Src), isPrivate(head.Dst); s != d {
+		return s, ByTopology
+	}
+	return i.own[seen.Src], ByNothing
+}
+
+// initiatorByFlags looks for a SYN without ACK, then for the answer to one.
+// It tests bits: flags are ORed over the window.
+func initiatorByFlags(ws []window) (forward bool, by InitiatorEvidence, ok bool) {
+	for _, w := range ws {
+		if w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK) {
+			return w.forward, BySYN, true
+		}
+	}
+	for _, w := range ws {
+		if w.flags.Has(flow.SYN | flow.ACK) {
+			return !w.forward, ByAnswer, true
+		}
+	}
+	return false, 0, false
+}
+
+// initiatorByTime compares the first packets of the two directions, if they
+// are more than slack seconds apart.
+func initiatorByTime(ws []window, slack int64) (forward, ok bool) {
+	var first [2]int64
+	for _, w := range ws {
+		k := 0
+		if w.forward {
+			k = 1
+		}
+		if first[k] == 0 || w.start < first[k] {
+			first[k] = w.start
+		}
+	}
+	if first[0] == 0 || first[1] == 0 {
+		return false, false
+	}
+	d := first[0] - first[1]
+	return d > 0, d > slack || -d > slack
+}
+
+func oneWay(ws []window) (one, forward bool) {
+	for _, w := range ws {
+		if w.forward != ws[0].forward {
+			return false, false
+		}
+	}
+	return true, ws[0].forward
+}
+
+// agree turns the legs of one connection at several interfaces the same way
+// round: that of the leg with the strongest evidence.
+func agree(legs []*Leg) {
+	best := map[flow.Tuple]*Leg{}
+	canonical := func(l *Leg) flow.Tuple {
+		t, _ := l.Header.Canonical()
+		return t
+	}
+	for _, l := range legs {
+		if b := best[canonical(l)]; b == nil || l.Initiator < b.Initiator {
+			best[canonical(l)] = l
+		}
+	}
+	for _, l := range legs {
+		if b := best[canonical(l)]; l.Initiator > b.Initiator && l.Header != b.Header {
+			l.turn(l.Seen.Dst)
+			l.Initiator = b.Initiator
+		}
+	}
+}
+
+// A portMeaning knows which ports mean a service here: by convention, by the
+// user's word, and by having been seen with many peers.
+type portMeaning struct {
+	control map[uint16]bool
+	peers   map[endpoint]*peerCount
+	ftp     map[pairKey]bool // who is a client of whom
+}
+
+type endpoint struct {
+	addr  flow.Addr
+	port  uint16
+	proto flow.Proto
+}
+
+// peerCount counts the different endpoints that an endpoint talked to, up
+// to a few: more make no difference.
+type peerCount struct {
+	seen [manyPeers]uint64
+	n    int
+}
+
+// manyPeers is how many different peers an endpoint must have had, more
+// than its peer, to be called listening. A client port has one, or a few
+// when it is reused.
+const manyPeers = 4
+
+func newPortMeaning(control []uint16) *portMeaning {
+	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}}
+	for _, port := range control {
+		p.control[port] = true
+	}
+	return p
+}
+
+// learn counts the group's endpoints as each other's peers.
+func (p *portMeaning) learn(g *group) {
+	if len(g.headers) == 0 {
+		p.learnTuple(g.key.tuple)
+	}
+	for _, h := range g.headers {
+		t := g.key.tuple
+		t.Src, t.Dst = h.src, h.dst
+		p.learnTuple(t)
+	}
+}
+
+func (p *portMeaning) learnTuple(t flow.Tuple) {
+	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
+		if p.control[t.SrcPort] {
+			p.ftp[pairKey{t.Dst, t.Src}] = true
+		} else {
+			p.ftp[pairKey{t.Src, t.Dst}] = true
+		}
+	}
+	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, uint64(t.DstPort)<<32|addrHash(t.Dst))
+	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, uint64(t.SrcPort)<<32|addrHash(t.Src))
+}
+
+func addrHash(a flow.Addr) uint64 {
+	b := a.Netip().As16()
+	h := uint32(2166136261)
+	for _, x := range b {
+		h = (h ^ uint32(x)) * 16777619
+	}
+	return uint64(h)
+}
+
+func (p *portMeaning) count(e endpoint, peer uint64) {
+	c := p.peers[e]
+	if c == nil {
+		c = &peerCount{}
+		p.peers[e] = c
+	}
+	if c.n < manyPeers && !slices.Contains(c.seen[:c.n], peer) {
+		c.seen[c.n] = peer
+		c.n++
+	}
+}
+
+// listening compares two endpoints: positive when a is the one that
+// listens, negative when b is, 0 when the log does not tell.
+func (p *portMeaning) listening(a, b endpoint) int {
+	if s, t := wellKnown[a.port], wellKnown[b.port]; s != t {
+		return compareBool(s, t)
+	}
+	return cmp.Compare(p.seenWith(a), p.seenWith(b))
+}
+
+// client tells, from the hosts' FTP control connections, who opens a
+// connection between them: positive for t.Src, negative for t.Dst, 0 when
+// they have none, or both ways. In passive mode that is the client; in
+// active mode the server, from its own port.
+func (p *portMeaning) client(t flow.Tuple) int {
+	if t.Proto != flow.TCP {
+		return 0
+	}
+	c := compareBool(p.ftp[pairKey{t.Src, t.Dst}], p.ftp[pairKey{t.Dst, t.Src}])
+	if c > 0 && isActiveSource(t.DstPort) || c < 0 && isActiveSource(t.SrcPort) {
+		return -c
+	}
+	return c
+}
+
+func (p *portMeaning) seenWith(e endpoint) int {
+	c := p.peers[e]
+	if c == nil || c.n < manyPeers {
+		return 0
+	}
+	return 1
+}
+
+// wellKnown are services whose port, against a port that is none, names the
+// server. Port 20 is not among them: active FTP data is opened from it. No
+// rule says that the lower port is the server: it would turn passive FTP
+// (33000 to 50000) and active data (20 to 40001) round.
+var wellKnown = map[uint16]bool{
+	22: true, 25: true, 53: true, 80: true, 110: true, 123: true, 143: true, 389: true, 443: true, 445: true, 465: true,
+	587: true, 636: true, 853: true, 993: true, 995: true, 1433: true, 3306: true, 3389: true, 5432: true, 8080: true, 8443: true,
+}

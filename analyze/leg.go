@@ -1,0 +1,335 @@
+package analyze
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"ephemera/ingest/flow"
+)
+
+// Times that separate two connections of one five-tuple, in seconds.
+const (
+	// silenceTCP without a packet ends a connection: a NAT gateway forgets
+	// it after 350 s, and so do security groups on newer instances.
+	silenceTCP = 400
+	// reuseAfterClose is how long after FIN or RST a SYN opens a new
+	// connection. Closer than that it may be the same connection's own SYN,
+	// because windows overlap and times are late.
+	reuseAfterClose = 5
+	// natIdle is when a NAT gateway forgets a silent connection.
+	// Source: VPC User Guide, "NAT gateways", troubleshooting.
+	natIdle = 350
+)
+
+// Leg is one connection as one network interface saw it: both directions and
+// all aggregation intervals of a five-tuple.
+type Leg struct {
+	Interface *Interface
+
+	// Header is the five-tuple of the packets' headers, from initiator to
+	// responder. Seen is the same with the addresses that the interface
+	// reported; they differ at the inside of a NAT gateway.
+	Header, Seen flow.Tuple
+
+	// HasHeader tells whether the log gave header addresses (pkt-*).
+	HasHeader bool
+
+	Initiator InitiatorEvidence
+
+	// Start and End are the first and the last packet, in Unix seconds,
+	// rejected ones included.
+	Start, End int64
+
+	// FromInitiator and FromResponder are the two ways.
+	FromInitiator, FromResponder Way
+
+	// Closed is set when FIN or RST was seen.
+	Closed bool
+	// Opened is set when a SYN was seen; HasFlags when the log has TCP flags.
+	Opened, HasFlags bool
+
+	windows []window // in time order; forward means from the initiator
+}
+
+// Way is one direction of a Leg.
+type Way struct {
+	// Direction is relative to the interface.
+	Direction flow.Direction
+	// Accepted and Rejected count packets, AcceptedBytes and RejectedBytes
+	// their bytes with headers.
+	Accepted, AcceptedBytes uint64
+	Rejected, RejectedBytes uint64
+	Flags                   flow.TCPFlags
+	// First and Last are Unix seconds; 0 when there was no packet.
+	First, Last int64
+
+	// Of the accepted windows: when the first one began, when the last one
+	// began, and when the last one ended; 0 when nothing was accepted.
+	firstAccepted, lastAccepted, acceptedEnd int64
+	// closed is set when an accepted window had FIN or RST.
+	closed bool
+}
+
+// Packets counts the packets that arrived at the interface, passed or not.
+func (w Way) Packets() uint64 { return w.Accepted + w.Rejected }
+
+// Bytes counts the bytes that arrived at the interface, passed or not.
+func (w Way) Bytes() uint64 { return w.AcceptedBytes + w.RejectedBytes }
+
+func (w *Way) add(v window) {
+	if v.action == flow.Reject {
+		w.Rejected += v.packets
+		w.RejectedBytes += v.bytes
+	} else {
+		w.Accepted += v.packets
+		w.AcceptedBytes += v.bytes
+		if w.firstAccepted == 0 {
+			w.firstAccepted = v.start // windows come in time order
+		}
+		w.lastAccepted, w.acceptedEnd = max(w.lastAccepted, v.start), max(w.acceptedEnd, v.end)
+		w.closed = w.closed || v.flags&(flow.FIN|flow.RST) != 0
+	}
+	w.Flags |= v.flags
+	if w.First == 0 || v.start < w.First {
+		w.First = v.start
+	}
+	w.Last = max(w.Last, v.end)
+}
+
+// legs turns the groups into legs, in a fixed order, and gives their memory
+// free.
+func (c *collector) legs(p *portMeaning) []*Leg {
+	keys := slices.SortedFunc(maps.Keys(c.groups), compareKeys)
+	ranks := c.logRanks()
+	for _, k := range keys {
+		g := c.groups[k]
+		g.settle(ranks)
+		var dropped int
+		g.windows, dropped = dedupe(g.windows)
+		c.coverage.Duplicates += dropped
+		c.coverage.Records -= dropped
+		p.learn(g)
+	}
+	legs := make([]*Leg, 0, len(keys))
+	for _, k := range keys {
+		legs = append(legs, c.groups[k].legs(p)...)
+		delete(c.groups, k)
+	}
+	p.peers = nil
+	return legs
+}
+
+func compareKeys(a, b groupKey) int {
+	return cmp.Or(cmp.Compare(a.iface.ID, b.iface.ID), a.tuple.Compare(b.tuple))
+}
+
+// legs splits the group by header addresses and in time.
+func (g *group) legs(p *portMeaning) []*Leg {
+	var legs []*Leg
+	for h, ws := range g.byHeader() {
+		for _, part := range splitReuse(ws, g.key.tuple.Proto) {
+			legs = append(legs, g.leg(part, h, p))
+		}
+	}
+	slices.SortFunc(legs, func(a, b *Leg) int {
+		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Start, b.Start))
+	})
+	return legs
+}
+
+// byHeader splits the windows by their header addresses. Those without, of a
+// second flow log, go with the first.
+func (g *group) byHeader() [][]window {
+	if len(g.headers) < 2 {
+		return [][]window{g.windows}
+	}
+	parts := make([][]window, len(g.headers))
+	for _, w := range g.windows {
+		h := max(0, int(w.header))
+		parts[h] = append(parts[h], w)
+	}
+	return parts
+}
+
+// splitReuse cuts the windows of a five-tuple, in time order, into those of
+// one connection each.
+func splitReuse(ws []window, proto flow.Proto) [][]window {
+	var parts [][]window
+	from, closed, last := 0, false, int64(0)
+	for i, w := range ws {
+		opens := proto == flow.TCP && w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK)
+		if i > from && (w.start-last > silenceTCP || closed && opens && w.start-last > reuseAfterClose) {
+			parts = append(parts, ws[from:i])
+			from, closed, last = i, false, 0
+		}
+		closed = closed || w.flags&(flow.FIN|flow.RST) != 0
+		last = max(last, w.end)
+	}
+	if from < len(ws) {
+		parts = append(parts, ws[from:])
+	}
+	return parts
+}
+
+// leg builds one leg from the windows of one connection.
+func (g *group) leg(ws []window, h int, p *portMeaning) *Leg {
+	head := flow.Tuple{Src: g.key.tuple.Src, Dst: g.key.tuple.Dst, SrcPort: g.key.tuple.SrcPort, DstPort: g.key.tuple.DstPort, Proto: g.key.tuple.Proto}
+	if h < len(g.headers) {
+		head.Src, head.Dst = g.headers[h].src, g.headers[h].dst
+	}
+	forward, evidence := initiator(g.key.iface, g.key.tuple, head, ws, p)
+	l := &Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence}
+	if !forward {
+		l.Header, l.Seen = l.Header.Reverse(), l.Seen.Reverse()
+	}
+	l.windows = ws // the group does not need them any more
+	for i := range ws {
+		ws[i].forward = ws[i].forward == forward
+	}
+	l.sum()
+	return l
+}
+
+// sum fills the totals from the windows.
+func (l *Leg) sum() {
+	l.FromInitiator, l.FromResponder = Way{}, Way{}
+	l.Start, l.End = l.windows[0].start, 0
+	for _, w := range l.windows {
+		if w.forward {
+			l.FromInitiator.add(w)
+		} else {
+			l.FromResponder.add(w)
+		}
+		l.Start, l.End = min(l.Start, w.start), max(l.End, w.end)
+		l.HasFlags = l.HasFlags || w.hasFlags
+	}
+	both := l.FromInitiator.Flags | l.FromResponder.Flags
+	l.Closed, l.Opened = both&(flow.FIN|flow.RST) != 0, both.Has(flow.SYN)
+	l.FromInitiator.Direction = l.Interface.directionFrom(l.Seen.Src, l.Seen.Dst)
+	l.FromResponder.Direction = l.FromInitiator.Direction.Reverse()
+}
+
+// turn makes the side with address src (as the interface saw it) the
+// initiator.
+func (l *Leg) turn(src flow.Addr) {
+	if l.Seen.Src == src {
+		return
+	}
+	l.Seen, l.Header = l.Seen.Reverse(), l.Header.Reverse()
+	for i := range l.windows {
+		l.windows[i].forward = !l.windows[i].forward
+	}
+	l.sum()
+}
+
+// lastAccept is when the last accepted packet was seen; Start if none was.
+func (l *Leg) lastAccept() int64 {
+	return max(l.Start, l.FromInitiator.acceptedEnd, l.FromResponder.acceptedEnd)
+}
+
+// peer returns the far end of the leg as its interface saw it.
+func (l *Leg) peer() flow.Addr {
+	if l.Interface.own[l.Seen.Src] {
+		return l.Seen.Dst
+	}
+	return l.Seen.Src
+}
+
+// fromOwn returns the two ways by the interface: what left it, what came.
+func (l *Leg) fromOwn() (out, in Way) {
+	if l.Interface.own[l.Seen.Src] {
+		return l.FromInitiator, l.FromResponder
+	}
+	return l.FromResponder, l.FromInitiator
+}
+
+// lacksWayOf reports whether records of a whole way are missing from the
+// leg that the next leg on the way has.
+func (l *Leg) lacksWayOf(next *Leg) bool {
+	return l.FromInitiator.Packets() == 0 && next.FromInitiator.Packets() > 0 ||
+		l.FromResponder.Packets() == 0 && next.FromResponder.Accepted > 0
+}
+
+// directionFrom tells the way of a packet relative to the interface.
+func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
+	switch {
+	case i.own[src]:
+		return flow.Egress
+	case i.own[dst]:
+		return flow.Ingress
+	}
+	return flow.NoDirection
+}
+
+// joinStragglers gives packets that came long after a connection was over to
+// its leg: they are of that connection, although silence lies between.
+func joinStragglers(legs []*Leg) []*Leg {
+	sameTuple := map[groupKey][]*Leg{}
+	for _, l := range legs {
+		if l.mayStraggle() {
+			sameTuple[l.key()] = nil
+		}
+	}
+	if len(sameTuple) == 0 {
+		return legs
+	}
+	for _, l := range legs {
+		if _, ok := sameTuple[l.key()]; ok {
+			sameTuple[l.key()] = append(sameTuple[l.key()], l)
+		}
+	}
+	joined := map[*Leg]bool{}
+	for _, ls := range sameTuple {
+		slices.SortFunc(ls, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
+		before := ls[0]
+		for _, l := range ls[1:] {
+			if before.isTrailedBy(l) {
+				before.take(l)
+				joined[l] = true
+			} else {
+				before = l
+			}
+		}
+	}
+	return slices.DeleteFunc(legs, func(l *Leg) bool { return joined[l] })
+}
+
+func (l *Leg) key() groupKey {
+	t, _ := l.Header.Canonical()
+	return groupKey{l.Interface, t}
+}
+
+// mayStraggle reports whether the leg is a few packets of one way that open
+// nothing, all rejected: security groups had forgotten the connection.
+func (l *Leg) mayStraggle() bool {
+	return l.FromInitiator.Accepted+l.FromResponder.Accepted == 0 && l.opensNothing()
+}
+
+// opensNothing reports whether the leg is a few packets of one way without
+// SYN. Where the log has no flags, they open something if the initiator sent
+// them.
+func (l *Leg) opensNothing() bool {
+	a, b := l.FromInitiator, l.FromResponder
+	return (a.Packets() == 0) != (b.Packets() == 0) && a.Packets()+b.Packets() <= latePackets && !(a.Flags | b.Flags).Has(flow.SYN)
+}
+
+// isTrailedBy reports whether m, the next leg of l's five-tuple, holds nothing
+// but packets of l's responder that came too late.
+func (l *Leg) isTrailedBy(m *Leg) bool {
+	opened := m.FromInitiator
+	if m.Seen != l.Seen {
+		opened = m.FromResponder
+	}
+	return m.mayStraggle() && opened.Rejected == 0 && l.FromInitiator.Accepted > 0 && l.FromResponder.Accepted > 0
+}
+
+// take adds the windows of m, the next leg of l's five-tuple.
+func (l *Leg) take(m *Leg) {
+	l.windows = slices.Clip(l.windows)
+	for _, w := range m.windows {
+		w.forward = w.forward == (m.Seen == l.Seen)
+		l.windows = append(l.windows, w)
+	}
+	l.sum()
+}
