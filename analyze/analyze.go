@@ -15,7 +15,6 @@ package analyze
 
 import (
 	"cmp"
-	"errors"
 	"iter"
 	"maps"
 	"net/netip"
@@ -36,6 +35,10 @@ type Options struct {
 	// Confidence is the least probability at which a data connection is
 	// given to a session; 0.7 if zero.
 	Confidence float64
+	// Ordered promises that no record comes more than 15 minutes behind
+	// others that end later. Connections are then forgotten as they end, and
+	// memory follows those open at a time; otherwise all stay to the end.
+	Ordered bool
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 }
@@ -62,75 +65,96 @@ func (o Options) withDefaults() Options {
 // Run reads all records and analyses them. Records that could not be read
 // are counted; an error that is neither a *flow.RecordError nor a
 // *flow.ObjectError ends the analysis.
+//
+// The order of the records changes nothing, with Options.Ordered within its
+// promise.
 func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	o = o.withDefaults()
-	c := newCollector()
-	if err := c.read(records); err != nil {
+	ports := newPortMeaning(o.ControlPorts)
+	a := newAnalysis(o, ports)
+	s := newAssembler(o, ports, a.add)
+	if err := s.read(records); err != nil {
 		return nil, err
 	}
-	return c.analyse(o), nil
+	return a.result(s), nil
 }
 
-func (c *collector) read(records iter.Seq2[*flow.Record, error]) error {
-	for r, err := range records {
-		var bad *flow.RecordError
-		var broken *flow.ObjectError
-		switch {
-		case err == nil:
-			c.add(r)
-		case errors.As(err, &bad):
-			c.coverage.BadRecords++
-		case errors.As(err, &broken):
-		default:
-			return err
-		}
-	}
-	return nil
+// An analysis takes connections as they are over. Those that can be FTP wait
+// for the end, when all that tells them apart is known; of the others only
+// their rows and their demand for ports are kept.
+type analysis struct {
+	options  Options
+	attr     *attributor
+	demand   *demand
+	gateways *gatewayUses
+	ports    *portMeaning
+	waiting  []*Connection
+	mappings []Mapping
+	rejects  []RejectedFlow
 }
 
-// analyse goes from the collected records to the result.
-func (c *collector) analyse(o Options) *Result {
-	topo := topology{o.Network}
-	ports := newPortMeaning(o.ControlPorts)
-	cs, ifaces := c.connections(topo, ports)
-
+func newAnalysis(o Options, ports *portMeaning) *analysis {
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
-	f := &ftp{control: ports.control, clients: o.Clients, servers: o.Servers, attr: attr, logEnd: int64(c.coverage.End)}
-	f.find(cs)
+	return &analysis{
+		options: o, attr: attr, demand: newDemand(topology{o.Network}, attr, o.Entries), gateways: newGatewayUses(),
+		ports: ports,
+	}
+}
 
-	r := &Result{Coverage: c.coverage, Mappings: mappings(cs), NATGateways: natInterfaces(ifaces, cs)}
+// add takes one connection.
+func (a *analysis) add(c *Connection) {
+	a.gateways.add(c)
+	if m, ok := mapping(c); ok {
+		a.mappings = append(a.mappings, m)
+	}
+	if a.mayBeFTP(c) {
+		a.waiting = append(a.waiting, c)
+	} else {
+		a.settle(c, roles{})
+	}
+}
+
+// mayBeFTP reports whether the connection is a control connection, or has an
+// end at an FTP server and could be data, or another service that must be
+// told from data. A control connection is known before its data are over:
+// the assembler learns of it from its first record.
+func (a *analysis) mayBeFTP(c *Connection) bool {
+	t := c.Tuple
+	return t.Proto == flow.TCP && (a.ports.control[t.DstPort] || a.ports.servers[t.Src] || a.ports.servers[t.Dst] && t.DstPort >= 1024)
+}
+
+// settle counts what a connection was rejected for, and the ports that it
+// needed.
+func (a *analysis) settle(c *Connection, r roles) {
+	a.rejects = append(a.rejects, rejects(c, a.attr, r, a.options.Confidence)...)
+	a.demand.add(c, r)
+}
+
+// result finds the sessions among the waiting connections, and puts all
+// tables together.
+func (a *analysis) result(s *assembler) *Result {
+	slices.SortFunc(a.waiting, compareConnections)
+	o := a.options
+	f := &ftp{control: a.ports.control, clients: o.Clients, servers: o.Servers, attr: a.attr, logEnd: int64(s.collector.coverage.End)}
+	f.find(a.waiting)
+	roles := f.roles()
+	roles.gateway = a.gateways.ofClients()
+	for _, c := range a.waiting {
+		a.settle(c, roles)
+	}
+
+	ifaces := s.collector.sortedInterfaces()
+	r := &Result{Coverage: s.collector.coverage, Mappings: a.mappings, Rejects: a.rejects, NATGateways: a.gateways.rows(ifaces)}
 	r.Coverage.Interfaces = len(ifaces)
 	r.Coverage.Snapshot = o.Network != nil
+	slices.SortFunc(r.Mappings, compareMappings)
+	slices.SortFunc(r.Rejects, compareRejects)
 	r.Sessions, r.Data = f.rows(o.Confidence)
-	roles := f.roles()
-	roles.learnGateways(cs)
-	r.Rejects = rejects(cs, attr, roles, o.Confidence)
-	demand := newDemand(topo, attr, roles, o.Entries)
-	for _, x := range cs {
-		demand.add(x)
-	}
-	r.Ports = demand.rows()
-	r.Rules = ruleUses(cs, demand, roles)
-	r.Warnings = append(attr.staleWarnings(), coverageWarnings(r)...)
+	r.Ports = a.demand.rows()
+	r.Rules = ruleUses(a.waiting, a.demand, roles)
+	r.Warnings = append(a.attr.staleWarnings(), coverageWarnings(r)...)
 	r.Findings = findings(r, f)
 	return r
-}
-
-// connections puts the records together to legs and these to connections.
-func (c *collector) connections(t topology, p *portMeaning) ([]*Connection, []*Interface) {
-	ifaces := c.sortedInterfaces()
-	for _, i := range ifaces {
-		t.describe(i)
-		i.settle()
-	}
-	legs := joinStragglers(c.legs(p))
-	agree(legs)
-	byIface := map[*Interface][]*Leg{}
-	for _, l := range legs {
-		byIface[l.Interface] = append(byIface[l.Interface], l)
-	}
-	findNATs(t, ifaces, byIface)
-	return join(t, legs), ifaces
 }
 
 // sortedKeys returns a map's keys in order.

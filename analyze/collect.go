@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"cmp"
+	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -17,14 +18,17 @@ var WantFields = flow.Fields(
 	flow.FieldVPCID, flow.FieldSubnetID, flow.FieldInstanceID, flow.FieldTCPFlags, flow.FieldPktSrcAddr, flow.FieldPktDstAddr,
 	flow.FieldFlowDirection, flow.FieldRejectReason)
 
-// A collector gathers flow log records by network interface and five-tuple.
-// What it holds at the end depends only on the set of records, not on their
-// order. Its memory follows the number of records with traffic.
+// A collector gathers flow log records by network interface and five-tuple,
+// until the connections that they are part of are over. What it holds at a
+// time depends only on the set of records that end before, not on their
+// order.
 type collector struct {
 	interfaces map[string]*Interface
 	groups     map[groupKey]*group
-	logs       map[string]uint32 // flow log ID to a number; equal numbers mean the same flow log
+	fresh      []*group // those whose endpoints portMeaning has not learned
 	coverage   Coverage
+	// closed is the time before which connections were already taken out.
+	closed int64
 }
 
 // groupKey is a five-tuple, either way round, as one interface saw it.
@@ -35,9 +39,11 @@ type groupKey struct {
 
 // A group holds the records of one groupKey.
 type group struct {
-	key     groupKey
-	headers []header // the header addresses seen, usually one pair
-	windows []window
+	key      groupKey
+	headers  []header // the header addresses seen, usually one pair
+	windows  []window
+	firstEnd int64 // the earliest end of a window
+	fresh    bool  // waits in collector.fresh
 }
 
 // header holds the packets' addresses on the side of tuple.Src and on the
@@ -116,7 +122,6 @@ func newCollector() *collector {
 	return &collector{
 		interfaces: map[string]*Interface{},
 		groups:     map[groupKey]*group{},
-		logs:       map[string]uint32{},
 	}
 }
 
@@ -148,10 +153,16 @@ func (c *collector) add(r *flow.Record) {
 	g := c.group(iface, tuple)
 	w := window{
 		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
-		log: c.log(r), header: g.header(r, forward), forward: forward,
+		log: logNumber(r.FlowLogID), header: c.header(g, r, forward), forward: forward,
 		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
 	}
+	if len(g.windows) == 0 || w.end < g.firstEnd {
+		g.firstEnd = w.end
+	}
 	g.windows = append(g.windows, w)
+	if w.end < c.closed {
+		c.coverage.Late++
+	}
 	iface.learn(r)
 }
 
@@ -192,42 +203,33 @@ func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	k := groupKey{i, t}
 	g := c.groups[k]
 	if g == nil {
-		g = &group{key: k}
+		g = &group{key: k, fresh: true}
 		c.groups[k] = g
+		c.fresh = append(c.fresh, g)
 		i.see(t.Src)
 		i.see(t.Dst)
 	}
 	return g
 }
 
-func (c *collector) log(r *flow.Record) uint32 {
-	n, ok := c.logs[r.FlowLogID]
-	if !ok {
-		n = uint32(len(c.logs))
-		c.logs[r.FlowLogID] = n
-	}
-	return n
+// logNumber packs a flow log's ID. Two IDs with one number, one in four
+// billion, would be one flow log.
+func logNumber(id string) uint32 {
+	h := fnv.New32a()
+	h.Write([]byte(id)) // never fails
+	return h.Sum32()
 }
 
-// logRanks returns, for each number of a flow log, its place in the order of
-// the flow logs' IDs. The numbers themselves follow the order of records.
-func (c *collector) logRanks() []uint32 {
-	ranks := make([]uint32, len(c.logs))
-	for place, id := range sortedKeys(c.logs) {
-		ranks[c.logs[id]] = uint32(place)
+// settle gives header addresses numbers that do not depend on the order of
+// records.
+func (g *group) settle() {
+	if len(g.headers) < 2 {
+		return
 	}
-	return ranks
-}
-
-// settle gives flow logs and header addresses numbers that do not depend on
-// the order of records.
-func (g *group) settle(logRanks []uint32) {
 	sorted := slices.Clone(g.headers)
 	slices.SortFunc(sorted, func(a, b header) int { return cmp.Or(a.src.Compare(b.src), a.dst.Compare(b.dst)) })
 	for i := range g.windows {
-		w := &g.windows[i]
-		w.log = logRanks[w.log]
-		if w.header >= 0 {
+		if w := &g.windows[i]; w.header >= 0 {
 			w.header = int16(slices.Index(sorted, g.headers[w.header]))
 		}
 	}
@@ -235,7 +237,7 @@ func (g *group) settle(logRanks []uint32) {
 }
 
 // header returns the index of the record's header addresses.
-func (g *group) header(r *flow.Record, forward bool) int16 {
+func (c *collector) header(g *group, r *flow.Record, forward bool) int16 {
 	if !r.PktSrc.IsValid() || !r.PktDst.IsValid() {
 		return -1
 	}
@@ -247,6 +249,10 @@ func (g *group) header(r *flow.Record, forward bool) int16 {
 		return int16(i)
 	}
 	g.headers = append(g.headers, h)
+	if !g.fresh {
+		g.fresh = true
+		c.fresh = append(c.fresh, g)
+	}
 	return int16(len(g.headers) - 1)
 }
 

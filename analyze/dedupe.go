@@ -28,7 +28,7 @@ func dedupe(ws []window) ([]window, int) {
 }
 
 // logsOf returns the flow logs in ws, the preferred first: with header
-// addresses, then with more windows, then the one with the lower ID.
+// addresses, then with more windows, then any, but always the same.
 func logsOf(ws []window) []uint32 {
 	count, headers := map[uint32]int{}, map[uint32]bool{}
 	for _, w := range ws {

@@ -294,17 +294,20 @@ type Observed struct {
 // Observe returns the connections of a log that q matches, in time order.
 func Observe(records iter.Seq2[*flow.Record, error], o Options, q Query) ([]Observation, error) {
 	o = o.withDefaults()
-	c := newCollector()
-	if err := c.read(records); err != nil {
+	attr := &attributor{history: o.Network, stale: map[string]int{}}
+	var matching []*Connection
+	a := newAssembler(o, newPortMeaning(o.ControlPorts), func(c *Connection) {
+		if q.matches(c) {
+			matching = append(matching, c)
+		}
+	})
+	if err := a.read(records); err != nil {
 		return nil, err
 	}
-	cs, _ := c.connections(topology{o.Network}, newPortMeaning(o.ControlPorts))
-	attr := &attributor{history: o.Network, stale: map[string]int{}}
+	slices.SortFunc(matching, compareConnections)
 	var found []Observation
-	for _, x := range cs {
-		if q.matches(x) {
-			found = append(found, observe(x, attr, int64(c.coverage.End)))
-		}
+	for _, c := range matching {
+		found = append(found, observe(c, attr, int64(a.collector.coverage.End)))
 	}
 	return found, nil
 }

@@ -206,6 +206,9 @@ func coverageWarnings(r *Result) []string {
 	if c.Duplicates > 0 {
 		ws = append(ws, fmt.Sprintf("%d records came twice: two flow logs cover the same interfaces; each was counted once", c.Duplicates))
 	}
+	if c.Late > 0 {
+		ws = append(ws, fmt.Sprintf("%d records came more than %d minutes behind others: connections may have been cut; sort the log by time", c.Late, maxDisorder/60))
+	}
 	if c.BadRecords > 0 {
 		ws = append(ws, fmt.Sprintf("%d records could not be read", c.BadRecords))
 	}

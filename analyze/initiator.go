@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -122,7 +123,8 @@ func agree(legs []*Leg) {
 type portMeaning struct {
 	control map[uint16]bool
 	peers   map[endpoint]*peerCount
-	ftp     map[pairKey]bool // who is a client of whom
+	ftp     map[pairKey]bool   // who is a client of whom
+	servers map[flow.Addr]bool // who has a control port
 }
 
 type endpoint struct {
@@ -136,6 +138,7 @@ type endpoint struct {
 type peerCount struct {
 	seen [manyPeers]uint64
 	n    int
+	last int64 // when it was last heard of
 }
 
 // manyPeers is how many different peers an endpoint must have had, more
@@ -144,7 +147,7 @@ type peerCount struct {
 const manyPeers = 4
 
 func newPortMeaning(control []uint16) *portMeaning {
-	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}}
+	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}}
 	for _, port := range control {
 		p.control[port] = true
 	}
@@ -154,25 +157,35 @@ func newPortMeaning(control []uint16) *portMeaning {
 // learn counts the group's endpoints as each other's peers.
 func (p *portMeaning) learn(g *group) {
 	if len(g.headers) == 0 {
-		p.learnTuple(g.key.tuple)
+		p.learnTuple(g.key.tuple, g.firstEnd)
 	}
 	for _, h := range g.headers {
 		t := g.key.tuple
 		t.Src, t.Dst = h.src, h.dst
-		p.learnTuple(t)
+		p.learnTuple(t, g.firstEnd)
 	}
 }
 
-func (p *portMeaning) learnTuple(t flow.Tuple) {
+// memory is how long an endpoint that is not known to listen is remembered,
+// in seconds.
+const memory = 3600
+
+// forget drops what was last heard of long before the time now, but for those
+// that listen.
+func (p *portMeaning) forget(now int64) {
+	maps.DeleteFunc(p.peers, func(_ endpoint, c *peerCount) bool { return c.n < manyPeers && c.last < now-memory })
+}
+
+func (p *portMeaning) learnTuple(t flow.Tuple, at int64) {
 	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
 		if p.control[t.SrcPort] {
-			p.ftp[pairKey{t.Dst, t.Src}] = true
-		} else {
-			p.ftp[pairKey{t.Src, t.Dst}] = true
+			t = t.Reverse()
 		}
+		p.ftp[pairKey{t.Src, t.Dst}] = true
+		p.servers[t.Dst] = true
 	}
-	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, uint64(t.DstPort)<<32|addrHash(t.Dst))
-	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, uint64(t.SrcPort)<<32|addrHash(t.Src))
+	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, uint64(t.DstPort)<<32|addrHash(t.Dst), at)
+	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, uint64(t.SrcPort)<<32|addrHash(t.Src), at)
 }
 
 func addrHash(a flow.Addr) uint64 {
@@ -184,12 +197,13 @@ func addrHash(a flow.Addr) uint64 {
 	return uint64(h)
 }
 
-func (p *portMeaning) count(e endpoint, peer uint64) {
+func (p *portMeaning) count(e endpoint, peer uint64, at int64) {
 	c := p.peers[e]
 	if c == nil {
 		c = &peerCount{}
 		p.peers[e] = c
 	}
+	c.last = max(c.last, at)
 	if c.n < manyPeers && !slices.Contains(c.seen[:c.n], peer) {
 		c.seen[c.n] = peer
 		c.n++

@@ -2,7 +2,7 @@ package analyze
 
 import (
 	"cmp"
-	"maps"
+	"math"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -97,45 +97,94 @@ func (w *Way) add(v window) {
 	w.Last = max(w.Last, v.end)
 }
 
-// legs turns the groups into legs, in a fixed order, and gives their memory
-// free.
-func (c *collector) legs(p *portMeaning) []*Leg {
-	keys := slices.SortedFunc(maps.Keys(c.groups), compareKeys)
-	ranks := c.logRanks()
-	for _, k := range keys {
-		g := c.groups[k]
-		g.settle(ranks)
+// close takes out the connections that ended before limit, as legs in a fixed
+// order. All records that end before seen must have come; whoever needs
+// nothing more to come calls it with forever.
+func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
+	c.closed = limit
+	c.learn(seen, p)
+	var due []*group
+	for _, g := range c.groups {
+		if g.firstEnd < limit {
+			due = append(due, g)
+		}
+	}
+	slices.SortFunc(due, func(a, b *group) int { return compareKeys(a.key, b.key) })
+	var legs []*Leg
+	for _, g := range due {
+		g.settle()
 		var dropped int
 		g.windows, dropped = dedupe(g.windows)
 		c.coverage.Duplicates += dropped
 		c.coverage.Records -= dropped
-		p.learn(g)
+		legs = append(legs, g.close(limit, seen, p)...)
+		if len(g.windows) == 0 {
+			delete(c.groups, g.key)
+		}
 	}
-	legs := make([]*Leg, 0, len(keys))
-	for _, k := range keys {
-		legs = append(legs, c.groups[k].legs(p)...)
-		delete(c.groups, k)
-	}
-	p.peers = nil
 	return legs
+}
+
+// forever is later than every record.
+const forever = math.MaxInt64
+
+// learn tells p of the five-tuples that were seen before seen.
+func (c *collector) learn(seen int64, p *portMeaning) {
+	c.fresh = slices.DeleteFunc(c.fresh, func(g *group) bool {
+		if g.firstEnd >= seen {
+			return false
+		}
+		p.learn(g)
+		g.fresh = false
+		return true
+	})
 }
 
 func compareKeys(a, b groupKey) int {
 	return cmp.Or(cmp.Compare(a.iface.ID, b.iface.ID), a.tuple.Compare(b.tuple))
 }
 
-// legs splits the group by header addresses and in time.
-func (g *group) legs(p *portMeaning) []*Leg {
+// close takes the connections that ended before limit out of the group, split
+// by header addresses and in time. One that is followed by nothing but
+// rejected packets stays until these are over: they may be its own.
+func (g *group) close(limit, seen int64, p *portMeaning) []*Leg {
 	var legs []*Leg
+	var open []window
 	for h, ws := range g.byHeader() {
-		for _, part := range splitReuse(ws, g.key.tuple.Proto) {
-			legs = append(legs, g.leg(part, h, p))
+		parts := splitReuse(ws, g.key.tuple.Proto)
+		for k, part := range parts {
+			if lastEnd(part) < limit && !(k+1 < len(parts) && trailing(parts[k+1], limit, seen)) {
+				legs = append(legs, g.leg(part, h, p))
+			} else {
+				open = append(open, part...)
+			}
 		}
 	}
 	slices.SortFunc(legs, func(a, b *Leg) int {
 		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Start, b.Start))
 	})
+	g.windows, g.firstEnd = open, 0
+	for i, w := range open {
+		if i == 0 || w.end < g.firstEnd {
+			g.firstEnd = w.end
+		}
+	}
 	return legs
+}
+
+// trailing reports whether what came after a connection was still open at
+// limit, and was rejected as far as it is surely known.
+func trailing(ws []window, limit, seen int64) bool {
+	return lastEnd(ws) >= limit && ws[0].end < seen &&
+		!slices.ContainsFunc(ws, func(w window) bool { return w.end < seen && w.action != flow.Reject })
+}
+
+func lastEnd(ws []window) int64 {
+	end := ws[0].end
+	for _, w := range ws {
+		end = max(end, w.end)
+	}
+	return end
 }
 
 // byHeader splits the windows by their header addresses. Those without, of a

@@ -59,25 +59,24 @@ type portUseAt struct {
 type demand struct {
 	topo    topology
 	attr    *attributor
-	roles   roles
 	entries int
 	slots   map[slotKey]*slotUse
 }
 
-func newDemand(t topology, a *attributor, r roles, entries int) *demand {
-	return &demand{topo: t, attr: a, roles: r, entries: entries, slots: map[slotKey]*slotUse{}}
+func newDemand(t topology, a *attributor, entries int) *demand {
+	return &demand{topo: t, attr: a, entries: entries, slots: map[slotKey]*slotUse{}}
 }
 
 // add counts one connection at every filter on its way.
-func (d *demand) add(c *Connection) {
-	if c.Unsolicited || !answered(c) && !d.roles.isFTP(c) {
+func (d *demand) add(c *Connection, r roles) {
+	if c.Unsolicited || !answered(c) && !r.isFTP(c) {
 		return
 	}
-	for _, h := range d.roles.hops(c) {
-		if !h.reached && !d.roles.isFTP(c) {
+	for _, h := range r.hops(c) {
+		if !h.reached && !r.isFTP(c) {
 			continue
 		}
-		purpose, chosenBy := d.roles.purpose(c, h)
+		purpose, chosenBy := r.purpose(c, h)
 		for _, v := range filtersAt(d.attr.checkAt(h), h) {
 			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
 			d.slot(k).add(h, v.Rule)

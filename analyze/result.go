@@ -56,11 +56,14 @@ func (t *Time) UnmarshalText(b []byte) error {
 
 // Coverage says what the log held, and what it did not.
 type Coverage struct {
-	Records    int  `json:"records"` // with traffic
-	NoData     int  `json:"nodata"`
-	SkipData   int  `json:"skipdata"`   // intervals in which AWS lost records
-	Duplicates int  `json:"duplicates"` // delivered twice, by two flow logs; counted once
-	BadRecords int  `json:"bad_records"`
+	Records    int `json:"records"` // with traffic
+	NoData     int `json:"nodata"`
+	SkipData   int `json:"skipdata"`   // intervals in which AWS lost records
+	Duplicates int `json:"duplicates"` // delivered twice, by two flow logs; counted once
+	BadRecords int `json:"bad_records"`
+	// Late records came more than 15 minutes behind others: what they belong
+	// to may have been cut.
+	Late       int  `json:"late,omitzero"`
 	Start      Time `json:"start,omitzero"`
 	End        Time `json:"end,omitzero"`
 	Interfaces int  `json:"interfaces"`

@@ -1,8 +1,6 @@
 package analyze
 
 import (
-	"slices"
-
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -34,7 +32,7 @@ type roles struct {
 }
 
 func (f *ftp) roles() roles {
-	r := roles{session: map[*Connection]*session{}, data: map[*Connection]*dataConn{}, gateway: map[*Interface]*Interface{}}
+	r := roles{session: map[*Connection]*session{}, data: map[*Connection]*dataConn{}}
 	for _, s := range f.sessions {
 		r.session[s.conn] = s
 		for _, c := range s.later {
@@ -45,30 +43,6 @@ func (f *ftp) roles() roles {
 		r.data[d.conn] = d
 	}
 	return r
-}
-
-// learnGateways counts which NAT gateway serves which client interface.
-func (r roles) learnGateways(cs []*Connection) {
-	count := map[*Interface]map[*Interface]int{}
-	for _, c := range cs {
-		if c.Client == nil || c.NAT() == nil {
-			continue
-		}
-		i := c.Client.Interface
-		if count[i] == nil {
-			count[i] = map[*Interface]int{}
-		}
-		count[i][c.NAT()]++
-	}
-	for i, n := range count {
-		var best *Interface
-		for g, k := range n {
-			if best == nil || k > n[best] || k == n[best] && g.ID < best.ID {
-				best = g
-			}
-		}
-		r.gateway[i] = best
-	}
 }
 
 // isFTP reports whether the connection is an FTP control or data connection.
@@ -187,22 +161,19 @@ func (r roles) imagine(c *Connection, h hop) (hop, bool) {
 	return h, h.iface != nil && h.peer().IsValid()
 }
 
-// rejects makes the table of rejected flows.
-func rejects(cs []*Connection, a *attributor, r roles, confidence float64) []RejectedFlow {
+// rejects makes the rows of one connection's rejected flows.
+func rejects(c *Connection, a *attributor, r roles, confidence float64) []RejectedFlow {
 	var rows []RejectedFlow
-	for _, c := range cs {
-		for _, l := range c.legs() {
-			for _, fromInitiator := range []bool{true, false} {
-				a.verify(l, fromInitiator)
-				for _, d := range a.denials(l, fromInitiator) {
-					row := rejectedFlow(l, c.point(l, fromInitiator), fromInitiator, d)
-					row.SessionID = r.sessionID(c, confidence)
-					rows = append(rows, row)
-				}
+	for _, l := range c.legs() {
+		for _, fromInitiator := range []bool{true, false} {
+			a.verify(l, fromInitiator)
+			for _, d := range a.denials(l, fromInitiator) {
+				row := rejectedFlow(l, c.point(l, fromInitiator), fromInitiator, d)
+				row.SessionID = r.sessionID(c, confidence)
+				rows = append(rows, row)
 			}
 		}
 	}
-	slices.SortFunc(rows, compareRejects)
 	return rows
 }
 

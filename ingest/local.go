@@ -9,6 +9,7 @@ import (
 	"iter"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"ephemera/ingest/flow"
 )
@@ -159,6 +160,18 @@ func (l *Local) Records(ctx context.Context) iter.Seq2[*flow.Record, error] {
 		l.count.bytes.Store(0)
 		merge(ctx, l.objects, &l.opts, &l.count, yield)
 	}
+}
+
+// Ordered reports whether every object has the time of its records in its
+// name. Then a record comes at most about ten minutes behind others that end
+// later: five for the disorder inside an object, five where more objects
+// cover a time than are open at once. Otherwise objects can hold records of
+// any time in any order.
+func (l *Local) Ordered() bool {
+	return !slices.ContainsFunc(l.objects, func(o object) bool {
+		_, named := parseName(o.place)
+		return !named
+	})
 }
 
 // Stats counts what the last sequence of Records has read. It is valid when

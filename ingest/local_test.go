@@ -328,3 +328,33 @@ func TestParseName(t *testing.T) {
 		}
 	}
 }
+
+func TestOrdered(t *testing.T) {
+	named := "123456789012_vpcflowlogs_us-east-1_fl-0a1_20261122T1620Z_5d416faf.log.gz"
+	for _, x := range []struct {
+		name  string
+		files []string
+		want  bool
+	}{
+		{"AWS's names", []string{named, "hour=16/" + named}, true},
+		{"one other name", []string{named, "export.gz"}, false},
+	} {
+		dir := t.TempDir()
+		for _, f := range x.files {
+			name := filepath.Join(dir, filepath.FromSlash(f))
+			if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(name, nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l, err := Open([]string{dir}, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := l.Ordered(); got != x.want {
+			t.Errorf("%s: got %v, want %v", x.name, got, x.want)
+		}
+	}
+}

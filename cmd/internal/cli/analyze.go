@@ -114,6 +114,7 @@ func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze
 			set.log.Warn(w)
 		}
 	}
+	set.analyze.Ordered = logs.Ordered()
 	seen := &problems{log: set.log, verbose: set.verbose}
 	r, err := analyze.Run(seen.watch(logs.Records(ctx)), set.analyze)
 	if err != nil {

@@ -132,6 +132,7 @@ func explainObserved(ctx context.Context, set settings, q analyze.Query, places 
 	if err != nil {
 		return err
 	}
+	set.analyze.Ordered = logs.Ordered()
 	seen := &problems{log: set.log, verbose: set.verbose}
 	found, err := analyze.Observe(seen.watch(logs.Records(ctx)), set.analyze, q)
 	if err != nil {

@@ -1,0 +1,122 @@
+package analyze
+
+import (
+	"errors"
+	"iter"
+
+	"ephemera/ingest/flow"
+)
+
+// Times of the assembly, in seconds.
+const (
+	// maxDisorder is how far a record can come behind records that end later
+	// in an ordered log: an object holds five minutes in any order, and
+	// objects of one time may come one after the other.
+	maxDisorder = 15 * 60
+	// stillOpen is how long after its last record a connection can go on: a
+	// silence of silenceTCP, in a window of 600 s.
+	stillOpen = silenceTCP + 600
+	// partners is how much later the other legs of a connection can end.
+	partners = 200
+	// step is how often what is over is taken out.
+	step = 300
+)
+
+// An assembler puts records together to legs and these to connections. Of an
+// ordered log it hands on and forgets what is over, so that memory follows
+// the number of connections that are open at a time, not the length of the
+// log; else it hands on everything at the end.
+//
+// It takes stock at fixed times, when all records that end before must have
+// come. So it hands on the same connections whatever the order of records
+// within maxDisorder.
+type assembler struct {
+	ordered   bool
+	collector *collector
+	topology  topology
+	ports     *portMeaning
+	pending   []*Leg // closed, and waiting for the other legs of their connection
+	stock     int64  // when stock was taken last; a multiple of step
+	emit      func(*Connection)
+}
+
+func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
+	return &assembler{ordered: o.Ordered, collector: newCollector(), topology: topology{o.Network}, ports: ports, emit: emit}
+}
+
+// read takes all records, and hands on all connections.
+func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
+	for r, err := range records {
+		var bad *flow.RecordError
+		var broken *flow.ObjectError
+		switch {
+		case err == nil:
+			a.collector.add(r)
+			if a.ordered {
+				a.advance(r.End - maxDisorder)
+			}
+		case errors.As(err, &bad):
+			a.collector.coverage.BadRecords++
+		case errors.As(err, &broken):
+		default:
+			return err
+		}
+	}
+	a.takeStock(forever)
+	return nil
+}
+
+// advance takes stock at all times up to seen, when all records that end
+// before seen have come.
+func (a *assembler) advance(seen int64) {
+	if a.stock == 0 {
+		a.stock = seen / step * step
+	}
+	for a.stock+step <= seen {
+		a.stock += step
+		if len(a.collector.groups) == 0 && len(a.pending) == 0 {
+			a.stock = seen / step * step // nothing to do on the way
+		}
+		a.takeStock(a.stock)
+	}
+}
+
+// takeStock closes what is over at the time seen, and hands on the
+// connections whose legs must all be there.
+func (a *assembler) takeStock(seen int64) {
+	limit, complete := seen-stillOpen, seen-stillOpen-partners
+	if seen == forever {
+		limit, complete = forever, forever
+	} else {
+		a.ports.forget(seen)
+	}
+	ifaces := a.collector.sortedInterfaces()
+	for _, i := range ifaces {
+		a.topology.describe(i)
+		i.settle()
+	}
+	legs := joinStragglers(append(a.pending, a.collector.close(limit, seen, a.ports)...))
+	agree(legs)
+	byIface := map[*Interface][]*Leg{}
+	for _, l := range legs {
+		byIface[l.Interface] = append(byIface[l.Interface], l)
+	}
+	findNATs(a.topology, ifaces, byIface)
+	a.pending = nil
+	for _, c := range join(a.topology, legs) {
+		if c.lastEnd() < complete || seen == forever {
+			a.emit(c)
+		} else {
+			a.pending = append(a.pending, c.legs()...)
+		}
+	}
+}
+
+// lastEnd is when the last of the connection's legs ended.
+func (c *Connection) lastEnd() int64 {
+	end := int64(0)
+	for _, l := range c.legs() {
+		end = max(end, l.End)
+	}
+	return end
+}
