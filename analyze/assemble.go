@@ -87,13 +87,15 @@ func (a *assembler) takeStock(seen int64) {
 	limit, complete := seen-stillOpen, seen-stillOpen-partners
 	if seen == forever {
 		limit, complete = forever, forever
-	} else {
+	} else if seen%memory == 0 {
 		a.ports.forget(seen)
 	}
 	ifaces := a.collector.sortedInterfaces()
 	for _, i := range ifaces {
-		a.topology.describe(i)
-		i.settle()
+		if i.learned() {
+			a.topology.describe(i)
+			i.settle()
+		}
 	}
 	legs := joinStragglers(append(a.pending, a.collector.close(limit, seen, a.ports)...))
 	agree(legs)

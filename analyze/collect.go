@@ -116,6 +116,7 @@ type Interface struct {
 	named   map[flow.Addr]int // addresses that flow-direction makes the interface's own, by records
 	seen    map[flow.Addr]int // the addresses first seen, by five-tuples
 	foreign int               // egress records whose header source is somebody else
+	settled int               // how many addresses settle went by
 }
 
 func newCollector() *collector {
@@ -279,7 +280,10 @@ func (i *Interface) see(a flow.Addr) {
 	}
 }
 
-// settle decides the interface's own addresses once all records are in. Flow
+// learned reports whether addresses have come since settle was called.
+func (i *Interface) learned() bool { return i.own == nil || i.settled != len(i.named)+len(i.seen) }
+
+// settle decides the interface's own addresses from the records so far. Flow
 // log records are centred on the interface: its primary address stands on
 // one side of each. Where flow-direction does not name the side, it is, of
 // each family, the address that most five-tuples share; of two such, the
@@ -303,6 +307,7 @@ func (i *Interface) settle() {
 	}
 	i.own[i.Addr] = true
 	delete(i.own, flow.Addr{})
+	i.settled = len(i.named) + len(i.seen)
 }
 
 // mostSeen returns the address of a family with the most votes; the zero

@@ -166,8 +166,8 @@ func (p *portMeaning) learn(g *group) {
 	}
 }
 
-// memory is how long an endpoint that is not known to listen is remembered,
-// in seconds.
+// memory is how long an endpoint that is not known to listen is remembered
+// at least, in seconds.
 const memory = 3600
 
 // forget drops what was last heard of long before the time now, but for those

@@ -340,18 +340,18 @@ func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
 // filter, with peers on the same side of it, let through by an entry that
 // also lets FTP through.
 func (d *demand) others(u *ruleUse) rules.PortSet {
-	var all rules.PortSet
+	var all rules.PortBitmap
 	for k, s := range d.slots {
 		if k.layer != u.key.layer || k.filter != u.key.filter || k.direction != u.key.dir || k.proto != flow.TCP || k.purpose != purposeOther {
 			continue
 		}
 		for peer, p := range s.peers {
 			if d.sameSide(peer, u.peers) && sharesEntry(p.entries, u.entries) {
-				all = all.Union(p.used.Set())
+				addAll(&all, p.used.Set())
 			}
 		}
 	}
-	return all
+	return all.Set()
 }
 
 // sameSide reports whether a peer lies, like the rule's own peers, inside
