@@ -33,8 +33,9 @@ type session struct {
 	end  int64 // of the control connection, later parts included
 	idle int64 // seconds of silence before it was forgotten; 0 if it was not
 	// later holds what came after the silence.
-	later []*Connection
-	data  []*dataConn // those for which it is the best candidate
+	later     []*Connection
+	busyUntil int64       // when the last of data ended
+	data      []*dataConn // those for which it is the best candidate
 	// possible are those for which it is a candidate at all.
 	possible []*dataConn
 }
@@ -303,7 +304,11 @@ func (f *ftp) pair() {
 		slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
 		d.best = d.candidates[0]
 		d.pair = weights[d.best] / total
+		if d.best.busy(d) {
+			d.pair = min(d.pair, overlapProbability)
+		}
 		d.best.data = append(d.best.data, d)
+		d.best.busyUntil = max(d.best.busyUntil, d.freeAgain())
 	}
 }
 
@@ -311,18 +316,31 @@ func (f *ftp) pair() {
 // connection running opens another: only when times are late.
 const overlapWeight = 1e-4
 
+// overlapProbability is the most that can be said for a session that would
+// carry two data connections at a time: too little to claim the second.
+const overlapProbability = 0.5
+
+// busy reports whether the session's data connections last longer than the
+// start of d, by more than the second that times are rounded to.
+func (s *session) busy(d *dataConn) bool { return s.busyUntil > d.conn.Start+1 }
+
+// freeAgain is when the client can go on to its next transfer: at the end; of
+// one that was stopped as soon as the client gives up, while its system still
+// repeats the SYN.
+func (d *dataConn) freeAgain() int64 {
+	if d.fate.established {
+		return d.conn.End
+	}
+	return d.conn.Start
+}
+
 // weight is how well the session fits the data connection, given the data
 // connections that it already has.
 func (s *session) weight(d *dataConn) float64 {
-	since := d.conn.Start - s.conn.Start
-	w := 1.0
-	for _, e := range s.data {
-		if e.conn.End > d.conn.Start+1 {
-			w = overlapWeight
-		}
-		since = min(since, max(0, d.conn.Start-e.conn.End))
+	if s.busy(d) {
+		return overlapWeight
 	}
-	return w / float64(2+since)
+	return 1 / float64(2+max(0, d.conn.Start-max(s.conn.Start, s.busyUntil)))
 }
 
 // rows turns the sessions and data connections into their tables. A data

@@ -333,11 +333,39 @@ func TestScenarioFlagsAreORed(t *testing.T) {
 		"eni-10.0.1.5 egress 10.0.1.5:40001 > 203.0.113.10:50010 6p/320b 105..108 ACCEPT SYN,FIN pkt 10.0.1.5 > 203.0.113.10",
 		"eni-10.0.1.5 ingress 203.0.113.10:50010 > 10.0.1.5:40001 10p/10528b 105..108 ACCEPT SYN,ACK,FIN pkt 203.0.113.10 > 10.0.1.5",
 		// Two connections of one five-tuple in one window leave one record with both SYN and RST.
-		"eni-10.0.1.5 egress 10.0.1.5:40005 > 203.0.113.10:50015 8p/420b 105..108 ACCEPT SYN,FIN,RST pkt 10.0.1.5 > 203.0.113.10",
-		"eni-10.0.1.5 ingress 203.0.113.10:50015 > 10.0.1.5:40005 10p/10528b 105..108 ACCEPT SYN,ACK,FIN,RST pkt 203.0.113.10 > 10.0.1.5",
+		"eni-10.0.1.5 egress 10.0.1.5:40005 > 203.0.113.10:50015 8p/420b 109..111 ACCEPT SYN,FIN,RST pkt 10.0.1.5 > 203.0.113.10",
+		"eni-10.0.1.5 ingress 203.0.113.10:50015 > 10.0.1.5:40005 10p/10528b 109..111 ACCEPT SYN,ACK,FIN,RST pkt 203.0.113.10 > 10.0.1.5",
 	), Options{Network: network(t)})
 	expect(t, r, "session 10.0.1.5:40000 > 203.0.113.10:21 passive 2 ok",
 		"data 10.0.1.5:40001 > 203.0.113.10:50010 passive of 40000 ok", "data 10.0.1.5:40005 > 203.0.113.10:50015 passive of 40000 ok")
+}
+
+// FTP carries one data connection at a time per control connection: a second
+// one that overlaps is claimed by nobody. One that was stopped before does not
+// count, although its SYNs are still repeated.
+func TestScenarioOneDataConnectionAtATime(t *testing.T) {
+	control := "10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 14p/820b 12p/1200b 100..160"
+	second := "10.0.1.5:40002 > 10.0.0.220:20003 > 203.0.113.10:50012 6p/320b 10p/10528b 115..130"
+	for _, x := range []struct{ name, first, want string }{
+		{"one after the other", "10.0.1.5:40001 > 10.0.0.220:20002 > 203.0.113.10:50010 6p/320b 10p/10528b 105..114", "of 40000"},
+		{"overlapping", "10.0.1.5:40001 > 10.0.0.220:20002 > 203.0.113.10:50010 6p/320b 10p/10528b 105..120", "of ? 40000"},
+		{"behind a stopped one", "10.0.1.5:40001 > 10.0.0.220:20002 > 203.0.113.10:50010 4p/240b 0p/0b 105..125 lost P4", "of 40000"},
+	} {
+		inFormats(t, func(t *testing.T, f logFormat) {
+			t.Run(x.name, func(t *testing.T) {
+				r := analysed(t, calls(f, control, x.first, second), Options{Network: network(t)})
+				got := ""
+				for _, line := range told(r) {
+					if strings.Contains(line, ":50012 ") {
+						got = line
+					}
+				}
+				if want := "data 10.0.1.5:40002 > 203.0.113.10:50012 nat 10.0.0.220:20003 passive " + x.want + " ok"; got != want {
+					t.Errorf("got %q, want %q", got, want)
+				}
+			})
+		})
+	}
 }
 
 func TestScenarioCutOffByTheLog(t *testing.T) {
