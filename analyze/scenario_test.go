@@ -656,7 +656,7 @@ func newNetConfig(edits []string) *netConfig {
 }
 
 // network is the base network with edits, as one snapshot.
-func network(t *testing.T, edits ...string) *rules.History {
+func network(t testing.TB, edits ...string) *rules.History {
 	t.Helper()
 	fsys := fstest.MapFS{}
 	newNetConfig(edits).files("", fsys)
@@ -668,7 +668,7 @@ func network(t *testing.T, edits ...string) *rules.History {
 }
 
 // networks are snapshots over time, by seconds after scenarioStart.
-func networks(t *testing.T, at map[int64][]string) *rules.History {
+func networks(t testing.TB, at map[int64][]string) *rules.History {
 	t.Helper()
 	fsys := fstest.MapFS{}
 	for s, edits := range at {
