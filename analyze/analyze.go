@@ -28,7 +28,8 @@ import (
 type Options struct {
 	// Network holds the rules over time; nil when they are not known.
 	Network *rules.History
-	// ControlPorts are the servers' FTP control ports; 21 and 990 if empty.
+	// ControlPorts are control ports of servers besides 21 and 990, which
+	// always are.
 	ControlPorts []uint16
 	// Clients and Servers, when not empty, keep only sessions of these.
 	Clients, Servers []netip.Prefix
@@ -49,14 +50,12 @@ const (
 	DefaultEntries    = 4
 )
 
-// DefaultControlPorts are the control ports of FTP: plain and with implicit
+// defaultControlPorts are the control ports of FTP: plain and with implicit
 // TLS.
-var DefaultControlPorts = []uint16{21, 990}
+var defaultControlPorts = []uint16{21, implicitTLS}
 
 func (o Options) withDefaults() Options {
-	if len(o.ControlPorts) == 0 {
-		o.ControlPorts = DefaultControlPorts
-	}
+	o.ControlPorts = slices.Concat(defaultControlPorts, o.ControlPorts)
 	o.Confidence = cmp.Or(o.Confidence, DefaultConfidence)
 	o.Entries = cmp.Or(o.Entries, DefaultEntries)
 	return o

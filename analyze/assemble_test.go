@@ -78,7 +78,7 @@ func TestOrderedLogIsForgotten(t *testing.T) {
 	most := func(hours int) int {
 		rng := rand.New(rand.NewPCG(3, 2))
 		o := Options{Network: network(t), Ordered: true}
-		a := newAssembler(o, newPortMeaning(DefaultControlPorts), func(*Connection) {})
+		a := newAssembler(o, newPortMeaning(defaultControlPorts), func(*Connection) {})
 		n := 0
 		rs := inOrder(longLog(rich, rng, hours), rng, maxDisorder-60)
 		err := a.read(func(yield func(*flow.Record, error) bool) {

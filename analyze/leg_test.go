@@ -110,7 +110,7 @@ func fastConnections(rs []flow.Record) []string {
 		c.add(&rs[i])
 	}
 	var out []string
-	for _, l := range c.close(forever, forever, newPortMeaning(DefaultControlPorts)) {
+	for _, l := range c.close(forever, forever, newPortMeaning(defaultControlPorts)) {
 		t, forward := l.Header.Canonical()
 		a, b := l.FromInitiator, l.FromResponder
 		if !forward {

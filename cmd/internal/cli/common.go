@@ -35,7 +35,7 @@ func (c *common) register(f *pflag.FlagSet) {
 	f.StringVar(&c.network, "network", "", "`directory` with the network's rules: output of the AWS CLI's describe calls")
 	f.StringSliceVar(&c.clients, "client", nil, "only FTP sessions of clients in this `CIDR` (repeatable)")
 	f.StringSliceVar(&c.servers, "server", nil, "only FTP sessions with servers in this `CIDR` (repeatable)")
-	f.IntSliceVar(&c.controlPorts, "control-port", []int{21, 990}, "FTP control `ports`")
+	f.IntSliceVar(&c.controlPorts, "control-port", nil, "FTP control `ports` besides 21 and 990 (repeatable)")
 	f.StringVar(&c.format, "format", "", "fields of text without a header line: `default`, or a list as in LogFormat")
 	f.IntVar(&c.jobs, "jobs", 0, "objects decoded at once (default: the number of processors)")
 	f.StringVar(&c.logFormat, "log-format", "text", "messages on stderr as text or json")
