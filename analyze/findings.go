@@ -47,7 +47,7 @@ func stoppedFindings(r *Result) []Finding {
 		f := Finding{
 			Severity: Broken, Rule: u.Number,
 			Title:    fmt.Sprintf("%d of %s died %s: %s", u.Stopped, plural(u.Stopped+u.Passed, "FTP connection"), place, u.Title),
-			Evidence: fmt.Sprintf("The rules then in force name %s for all %d; %d others passed here, let through by %s.", strings.Join(u.StoppedBy, ", "), u.Stopped, u.Passed, strings.Join(u.Entries, ", ")),
+			Evidence: u.Evidence,
 			Advice:   u.Advice,
 			Detail:   u.Why,
 		}

@@ -105,7 +105,7 @@ func filtersAt(check rules.Check, h hop) []rules.Verdict {
 		vs = append(vs, rules.Verdict{Layer: rules.NACL, ID: cmp.Or(h.iface.SubnetID, h.iface.ID)})
 	}
 	if !has(rules.SG) && !h.reply && !h.iface.NAT {
-		vs = append(vs, rules.Verdict{Layer: rules.SG, ID: h.iface.ID})
+		vs = append(vs, rules.Verdict{Layer: rules.SG, ID: cmp.Or(h.iface.SubnetID, h.iface.ID)})
 	}
 	return vs
 }

@@ -311,6 +311,8 @@ type RuleUse struct {
 	Why      string   `json:"why"`
 	// Advice says what to change when the verdict is fix.
 	Advice string `json:"advice,omitzero"`
+	// Evidence says what Stopped stands on.
+	Evidence string `json:"evidence,omitzero"`
 }
 
 // NATInterface is an interface of a NAT gateway, and how it is known to be one.

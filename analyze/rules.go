@@ -53,6 +53,7 @@ func (k ruleKey) metAs() int {
 type ruleUse struct {
 	key             ruleKey
 	used, attempted rules.PortBitmap
+	stoppedPorts    rules.PortBitmap
 	byServer        map[flow.Addr]*rules.PortBitmap
 	peers           map[flow.Addr]bool
 	entries         map[string]bool
@@ -130,6 +131,7 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain boo
 	}
 	if f.denial != nil && h.leg != nil && f.at == (stop{h.point, h.leg, h.fromInitiator}) && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
+		u.stoppedPorts.Add(h.tuple.DstPort)
 		u.stoppedBy[f.denial.words] = true
 		if f.denial.cause == CauseNACL && f.denial.rule != 0 && !f.denial.isDefault {
 			u.denies[f.denial.words] = true
@@ -152,7 +154,7 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	row.Used, row.Attempted = ranges(d.show(k, used, some)), ranges(d.show(k, attempted, rules.PortSet{}))
 	p := d.propose(u, some, every)
 	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), sentence(p.why)
-	row.Advice = u.advice(row)
+	row.Advice, row.Evidence = u.advice(row), u.evidence(row)
 	return row
 }
 
@@ -183,7 +185,7 @@ func sentence(words string) string {
 }
 
 // filterName returns the Name tag of a network ACL or the name of a security
-// group.
+// group; of a filter that no snapshot knows, what it belongs to.
 func (d *demand) filterName(k ruleKey) string {
 	for _, n := range d.topo.networks() {
 		if a := n.ACL(k.filter); a != nil {
@@ -193,7 +195,10 @@ func (d *demand) filterName(k ruleKey) string {
 			return g.Name
 		}
 	}
-	return ""
+	if k.layer == rules.NACL {
+		return "network ACL of " + k.filter
+	}
+	return "security groups in " + k.filter
 }
 
 func peerWords(k ruleKey) string {
@@ -242,11 +247,43 @@ func (u *ruleUse) advice(row RuleUse) string {
 	switch {
 	case row.Verdict != verdictFix:
 		return ""
+	case len(row.Allowed) == 0 && len(u.entries) == 0:
+		return fmt.Sprintf("See that the %s lets tcp %s through. With the rules (--network), the entry is named.", row.Name, ports)
 	case len(u.denies) > 0:
 		return fmt.Sprintf("In %s take away %s, or put an entry with a lower number before it that allows tcp %s.",
 			place, strings.Join(sortedKeys(u.denies), " and "), ports)
 	}
 	return fmt.Sprintf("Allow tcp %s in %s.", ports, place)
+}
+
+// evidence says what the count of stopped connections stands on.
+func (u *ruleUse) evidence(row RuleUse) string {
+	if u.stopped == 0 {
+		return ""
+	}
+	by := strings.Join(row.StoppedBy, ", ")
+	words := fmt.Sprintf("The rules then in force name %s for all %d", by, u.stopped)
+	if len(u.entries) == 0 && len(row.Allowed) == 0 {
+		words = fmt.Sprintf("The rules are not known; the log alone leaves %s for all %d", by, u.stopped)
+	}
+	if u.passed == 0 {
+		return words + ". Nothing passed here."
+	}
+	words += fmt.Sprintf("; %s passed here", plural(u.passed, "other"))
+	if len(u.entries) > 0 {
+		words += ", let through by " + strings.Join(row.Entries, ", ")
+	}
+	return words + "." + u.apart()
+}
+
+// apart tells the ports that passed from those that were stopped, if they do
+// not mix: that shows a narrowed range even where the rules are not known.
+func (u *ruleUse) apart() string {
+	passed, stopped := rules.Cover(u.used.Set(), 1), rules.Cover(u.stoppedPorts.Set(), 1)
+	if !passed.Intersect(stopped).IsEmpty() {
+		return ""
+	}
+	return fmt.Sprintf(" All that passed went to ports %s, all that was stopped to %s.", list(passed), list(stopped))
 }
 
 // Verdicts on a rule.

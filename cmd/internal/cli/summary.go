@@ -20,6 +20,10 @@ import (
 // wrapped to.
 const summaryWidth = 100
 
+// summaryRules is the most rules that the summary lists: eleven for each
+// client subnet, NAT gateway and security group.
+const summaryRules = 44
+
 // A summary writes for people, in colour on a terminal.
 type summary struct {
 	w      io.Writer
@@ -155,7 +159,8 @@ func (s *summary) rules(rules []analyze.RuleUse) {
 	t.Style().Options.DrawBorder = false
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(table.Row{"#", "at", "rule", "passed", "stopped", "used", "verdict"})
-	for _, u := range rules {
+	shown := rules[:min(len(rules), summaryRules)]
+	for _, u := range shown {
 		stopped := fmt.Sprint(u.Stopped)
 		if u.Stopped > 0 {
 			stopped = s.paint(text.FgRed, stopped)
@@ -166,6 +171,9 @@ func (s *summary) rules(rules []analyze.RuleUse) {
 	s.printf("\n")
 	for line := range strings.Lines(t.Render()) {
 		s.printf("%s\n", strings.TrimRight(line, " \n"))
+	}
+	if more := len(rules) - len(shown); more > 0 {
+		s.printf("... and %d more; --out writes them all\n", more)
 	}
 }
 
