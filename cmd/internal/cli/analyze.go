@@ -14,7 +14,6 @@ import (
 
 	"ephemera/analyze"
 	"ephemera/analyze/report"
-	"ephemera/ingest"
 	"ephemera/ingest/flow"
 )
 
@@ -105,26 +104,17 @@ func (f *analyzeFlags) run(ctx context.Context, places []string, s Streams) erro
 
 // analyzePlaces reads the sources and analyses them.
 func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze.Result, error) {
-	logs, err := ingest.Open(places, set.ingest)
+	records, done, err := set.open(ctx, places)
 	if err != nil {
 		return nil, err
 	}
-	if h := set.analyze.Network; h != nil {
-		for _, w := range h.Warnings() {
-			set.log.Warn(w)
-		}
-	}
-	set.analyze.Ordered = logs.Ordered()
-	seen := &problems{log: set.log, verbose: set.verbose}
-	r, err := analyze.Run(seen.watch(logs.Records(ctx)), set.analyze)
+	r, err := analyze.Run(records, set.analyze)
 	if err != nil {
 		return nil, err
 	}
-	if err := seen.close(); err != nil {
+	if err := done(); err != nil {
 		return nil, err
 	}
-	stats := logs.Stats()
-	set.log.Debug("read", "objects", stats.Objects, "bytes", stats.Bytes, "records", seen.good)
 	for _, w := range r.Warnings {
 		set.log.Warn(w)
 	}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"log/slog"
@@ -161,6 +162,29 @@ func parsePrefixes(flag string, ss []string) ([]netip.Prefix, error) {
 		ps = append(ps, p.Masked())
 	}
 	return ps, nil
+}
+
+// open opens the sources for one pass over their records. What it learns of
+// them goes into the settings of the analysis. done is to be called when all
+// records were read: it sums up what could not be, and fails when that is all.
+func (set *settings) open(ctx context.Context, places []string) (records flowStream, done func() error, err error) {
+	logs, err := ingest.Open(places, set.ingest)
+	if err != nil {
+		return nil, nil, err
+	}
+	if h := set.analyze.Network; h != nil {
+		for _, w := range h.Warnings() {
+			set.log.Warn(w)
+		}
+	}
+	set.analyze.Ordered = logs.Ordered()
+	seen := &problems{log: set.log, verbose: set.verbose}
+	done = func() error {
+		stats := logs.Stats()
+		set.log.Debug("read", "objects", stats.Objects, "bytes", stats.Bytes, "records", seen.good)
+		return seen.close()
+	}
+	return seen.watch(logs.Records(ctx)), done, nil
 }
 
 // shownProblems is how many bad records are named on stderr without -v.

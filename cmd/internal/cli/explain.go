@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ephemera/analyze"
-	"ephemera/ingest"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -128,17 +127,15 @@ func layerName(v rules.Verdict) string {
 // explainObserved prints the flow's connections in a log, and what the rules
 // then in force do with each.
 func explainObserved(ctx context.Context, set settings, q analyze.Query, places []string, s Streams) error {
-	logs, err := ingest.Open(places, set.ingest)
+	records, done, err := set.open(ctx, places)
 	if err != nil {
 		return err
 	}
-	set.analyze.Ordered = logs.Ordered()
-	seen := &problems{log: set.log, verbose: set.verbose}
-	found, err := analyze.Observe(seen.watch(logs.Records(ctx)), set.analyze, q)
+	found, err := analyze.Observe(records, set.analyze, q)
 	if err != nil {
 		return err
 	}
-	if err := seen.close(); err != nil {
+	if err := done(); err != nil {
 		return err
 	}
 	if len(found) == 0 {
