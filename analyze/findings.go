@@ -161,6 +161,7 @@ func ambiguityFinding(r *Result) []Finding {
 func narrowFinding(r *Result) []Finding {
 	rulesTo := map[string][]string{} // by proposal
 	var order, nat []string
+	var others rules.PortSet
 	n := 0
 	for _, u := range r.Rules {
 		switch {
@@ -170,6 +171,8 @@ func narrowFinding(r *Result) []Finding {
 				order = append(order, to)
 			}
 			rulesTo[to] = append(rulesTo[to], fmt.Sprint(u.Number))
+			needed, _ := rules.ParsePorts(strings.Join(u.Others, ";")) // written by us
+			others = others.Union(needed)
 			n++
 		case u.ChosenBy == chosenNAT:
 			nat = append(nat, fmt.Sprint(u.Number))
@@ -186,6 +189,9 @@ func narrowFinding(r *Result) []Finding {
 		f.Detail += listRules(nat) + " cannot: the NAT gateway picks its ports from 1024-65535, whatever was observed."
 	}
 	f.Detail = strings.TrimSpace(f.Detail)
+	if !others.IsEmpty() {
+		f.Advice = fmt.Sprintf("Other traffic passes the same entries and needs %s: give it entries of its own before narrowing.", list(others))
+	}
 	return []Finding{f}
 }
 

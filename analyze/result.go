@@ -309,6 +309,9 @@ type RuleUse struct {
 	Verdict  string   `json:"verdict"`
 	Proposal []string `json:"proposal"`
 	Why      string   `json:"why"`
+	// Others are the ports that other traffic needs from the same entries:
+	// narrowing for FTP alone would break it.
+	Others []string `json:"others"`
 	// Advice says what to change when the verdict is fix.
 	Advice string `json:"advice,omitzero"`
 	// Evidence says what Stopped stands on.

@@ -154,6 +154,7 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	row.Used, row.Attempted = ranges(d.show(k, used, some)), ranges(d.show(k, attempted, rules.PortSet{}))
 	p := d.propose(u, some, every)
 	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), sentence(p.why)
+	row.Others = ranges(p.others)
 	row.Advice, row.Evidence = u.advice(row), u.evidence(row)
 	return row
 }
@@ -297,6 +298,7 @@ const (
 type proposal struct {
 	verdict string
 	ports   rules.PortSet
+	others  rules.PortSet // what other traffic needs from the same entries
 	why     string
 }
 
@@ -308,11 +310,11 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 	var p proposal
 	switch u.key.chosenBy {
 	case chosenFixed:
-		p = proposal{verdictKeep, attempted, "the port is fixed"}
+		p = proposal{verdict: verdictKeep, ports: attempted, why: "the port is fixed"}
 	case chosenNAT:
-		p = proposal{verdictKeep, rules.Ports(natRange), "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
+		p = proposal{verdict: verdictKeep, ports: rules.Ports(natRange), why: "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
 	case chosenServer:
-		p = proposal{verdictNarrow, d.passivePorts(u), "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
+		p = proposal{verdict: verdictNarrow, ports: d.passivePorts(u), why: "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
 	default:
 		p = clientProposal(attempted)
 	}
@@ -324,9 +326,9 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 func clientProposal(attempted rules.PortSet) proposal {
 	k, ok := clientRange(attempted)
 	if !ok {
-		return proposal{verdictKeep, rules.Ports(natRange), "the observed ports fit no operating system's range"}
+		return proposal{verdict: verdictKeep, ports: rules.Ports(natRange), why: "the observed ports fit no operating system's range"}
 	}
-	return proposal{verdictNarrow, rules.Ports(k.r), fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
+	return proposal{verdict: verdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
 }
 
 // passivePorts covers each server's observed data ports from the lowest to
@@ -368,7 +370,8 @@ func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
 		return p
 	}
 	if others := d.others(u).Subtract(p.ports); !others.IsEmpty() {
-		p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s: keep an entry for it", list(rules.Cover(others, otherRanges)))
+		p.others = rules.Cover(others, otherRanges)
+		p.why += fmt.Sprintf("; other traffic passes the same entry and needs %s: keep an entry for it", list(p.others))
 	}
 	return p
 }
