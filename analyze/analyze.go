@@ -150,7 +150,7 @@ func (a *analysis) result(s *assembler) *Result {
 	slices.SortFunc(r.Rejects, compareRejects)
 	r.Sessions, r.Data = f.rows(o.Confidence)
 	r.Ports = a.demand.rows()
-	r.Rules = ruleUses(a.waiting, a.demand, roles)
+	r.Rules = a.demand.ruleUses()
 	r.Warnings = append(a.attr.staleWarnings(), coverageWarnings(r)...)
 	r.Findings = findings(r, f)
 	return r

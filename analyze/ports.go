@@ -61,10 +61,11 @@ type demand struct {
 	attr    *attributor
 	entries int
 	slots   map[slotKey]*slotUse
+	uses    map[ruleKey]*ruleUse // of FTP connections only
 }
 
 func newDemand(t topology, a *attributor, entries int) *demand {
-	return &demand{topo: t, attr: a, entries: entries, slots: map[slotKey]*slotUse{}}
+	return &demand{topo: t, attr: a, entries: entries, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}}
 }
 
 // add counts one connection at every filter on its way.
@@ -80,6 +81,9 @@ func (d *demand) add(c *Connection, r roles) {
 		for _, v := range filtersAt(d.attr.checkAt(h), h) {
 			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
 			d.slot(k).add(h, v.Rule)
+			if r.isFTP(c) {
+				d.use(ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}).add(c, h, v, r)
+			}
 		}
 	}
 }

@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -62,34 +63,22 @@ type ruleUse struct {
 	denies          map[string]bool // those of stoppedBy that are an entry of their own, not the default
 }
 
+func (d *demand) use(k ruleKey) *ruleUse {
+	u := d.uses[k]
+	if u == nil {
+		u = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
+			entries: map[string]bool{}, stoppedBy: map[string]bool{}, denies: map[string]bool{}}
+		d.uses[k] = u
+	}
+	return u
+}
+
 // ruleUses makes the list of the rules that FTP met: eleven for passive FTP
 // through a NAT gateway.
-func ruleUses(cs []*Connection, d *demand, r roles) []RuleUse {
-	uses := map[ruleKey]*ruleUse{}
-	for _, c := range cs {
-		if !r.isFTP(c) {
-			continue
-		}
-		for _, h := range r.hops(c) {
-			purpose, chosenBy := r.purpose(c, h)
-			for _, v := range filtersAt(d.attr.checkAt(h), h) {
-				k := ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}
-				if uses[k] == nil {
-					uses[k] = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
-						entries: map[string]bool{}, stoppedBy: map[string]bool{}, denies: map[string]bool{}}
-				}
-				uses[k].add(c, h, v, r.fate(c), r.certain(c))
-			}
-		}
-	}
-	keys := make([]ruleKey, 0, len(uses))
-	for k := range uses {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, ruleKey.compare)
+func (d *demand) ruleUses() []RuleUse {
 	var rows []RuleUse
-	for i, k := range keys {
-		rows = append(rows, d.ruleRow(i+1, uses[k]))
+	for i, k := range slices.SortedFunc(maps.Keys(d.uses), ruleKey.compare) {
+		rows = append(rows, d.ruleRow(i+1, d.uses[k]))
 	}
 	return rows
 }
@@ -112,10 +101,11 @@ func (r roles) certain(c *Connection) bool {
 	return d == nil || d.fate.established || d.isFTP >= certainFTP
 }
 
-func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain bool) {
+// add counts one FTP connection at the rule.
+func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
 	u.attempted.Add(h.tuple.DstPort)
 	u.peers[h.peer()] = true
-	if certain {
+	if r.certain(c) {
 		server := c.Tuple.Dst
 		if u.byServer[server] == nil {
 			u.byServer[server] = &rules.PortBitmap{}
@@ -129,6 +119,11 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, f fate, certain boo
 			u.entries[v.Rule] = true
 		}
 	}
+	u.stop(h, r.fate(c))
+}
+
+// stop counts the connection if it was here that it was stopped.
+func (u *ruleUse) stop(h hop, f fate) {
 	if f.denial != nil && h.leg != nil && f.at == (stop{h.point, h.leg, h.fromInitiator}) && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
 		u.stoppedPorts.Add(h.tuple.DstPort)
