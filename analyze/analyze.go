@@ -95,7 +95,7 @@ type analysis struct {
 func newAnalysis(o Options, ports *portMeaning) *analysis {
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
 	return &analysis{
-		options: o, attr: attr, demand: newDemand(topology{o.Network}, attr, o.Entries), gateways: newGatewayUses(),
+		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(),
 		ports: ports,
 	}
 }

@@ -41,7 +41,7 @@ type assembler struct {
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
-	return &assembler{ordered: o.Ordered, collector: newCollector(), topology: topology{o.Network}, ports: ports, emit: emit}
+	return &assembler{ordered: o.Ordered, collector: newCollector(), topology: newTopology(o.Network), ports: ports, emit: emit}
 }
 
 // read takes all records, and hands on all connections.
@@ -106,7 +106,7 @@ func (a *assembler) takeStock(seen int64) {
 	findNATs(a.topology, ifaces, byIface)
 	a.pending = nil
 	for _, c := range join(a.topology, legs) {
-		if c.lastEnd() < complete || seen == forever {
+		if c.lastEnd() < complete {
 			a.emit(c)
 		} else {
 			a.pending = append(a.pending, c.legs()...)

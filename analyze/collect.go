@@ -2,7 +2,6 @@ package analyze
 
 import (
 	"cmp"
-	"hash/fnv"
 	"maps"
 	"slices"
 
@@ -56,9 +55,9 @@ type header struct{ src, dst flow.Addr }
 type window struct {
 	start, end     int64
 	packets, bytes uint64
-	log            uint32
-	header         int16 // index into group.headers; -1 when the log has no pkt-* fields
-	forward        bool  // from tuple.Src to tuple.Dst
+	log            uint32 // hash of the flow log's ID; two that share one, of four billion, would be one log
+	header         int32  // index into group.headers; -1 when the log has no pkt-* fields
+	forward        bool   // from tuple.Src to tuple.Dst
 	hasFlags       bool
 	flags          flow.TCPFlags
 	action         flow.Action
@@ -102,8 +101,8 @@ type Interface struct {
 	InstanceID string
 
 	// Addr is the interface's primary private address: from the snapshot,
-	// else what the records say. An interface with IPv6 has more addresses
-	// of its own; see owns.
+	// else what the records say. own holds all addresses of its own:
+	// secondary ones, those of the other family.
 	Addr flow.Addr
 	own  map[flow.Addr]bool
 
@@ -113,7 +112,7 @@ type Interface struct {
 	GatewayID   string
 	NATEvidence string
 
-	named   map[flow.Addr]int // addresses that flow-direction makes the interface's own, by records
+	named   map[flow.Addr]int // addresses that flow-direction or a snapshot makes the interface's own, by records
 	seen    map[flow.Addr]int // the addresses first seen, by five-tuples
 	foreign int               // egress records whose header source is somebody else
 	settled int               // how many addresses settle went by
@@ -154,7 +153,7 @@ func (c *collector) add(r *flow.Record) {
 	g := c.group(iface, tuple)
 	w := window{
 		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
-		log: logNumber(r.FlowLogID), header: c.header(g, r, forward), forward: forward,
+		log: hash(r.FlowLogID), header: c.header(g, r, forward), forward: forward,
 		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
 	}
 	if len(g.windows) == 0 || w.end < g.firstEnd {
@@ -213,14 +212,6 @@ func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	return g
 }
 
-// logNumber packs a flow log's ID. Two IDs with one number, one in four
-// billion, would be one flow log.
-func logNumber(id string) uint32 {
-	h := fnv.New32a()
-	h.Write([]byte(id)) // never fails
-	return h.Sum32()
-}
-
 // settle gives header addresses numbers that do not depend on the order of
 // records.
 func (g *group) settle() {
@@ -231,14 +222,14 @@ func (g *group) settle() {
 	slices.SortFunc(sorted, func(a, b header) int { return cmp.Or(a.src.Compare(b.src), a.dst.Compare(b.dst)) })
 	for i := range g.windows {
 		if w := &g.windows[i]; w.header >= 0 {
-			w.header = int16(slices.Index(sorted, g.headers[w.header]))
+			w.header = int32(slices.Index(sorted, g.headers[w.header]))
 		}
 	}
 	g.headers = sorted
 }
 
 // header returns the index of the record's header addresses.
-func (c *collector) header(g *group, r *flow.Record, forward bool) int16 {
+func (c *collector) header(g *group, r *flow.Record, forward bool) int32 {
 	if !r.PktSrc.IsValid() || !r.PktDst.IsValid() {
 		return -1
 	}
@@ -247,14 +238,14 @@ func (c *collector) header(g *group, r *flow.Record, forward bool) int16 {
 		h = header{r.PktDst, r.PktSrc}
 	}
 	if i := slices.Index(g.headers, h); i >= 0 {
-		return int16(i)
+		return int32(i)
 	}
 	g.headers = append(g.headers, h)
 	if !g.fresh {
 		g.fresh = true
 		c.fresh = append(c.fresh, g)
 	}
-	return int16(len(g.headers) - 1)
+	return int32(len(g.headers) - 1)
 }
 
 // learn notes which address the record gives the interface.

@@ -65,7 +65,7 @@ type covered map[trafficKey][]span
 type trafficKey struct {
 	forward bool
 	action  flow.Action
-	header  int16
+	header  int32
 }
 
 // span is a time from first to last second; the spans of one key are

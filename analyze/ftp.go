@@ -363,7 +363,7 @@ func (s *session) row() Session {
 	r := Session{
 		ID: s.id, ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
 		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown", DataConnections: len(s.data),
-		BytesToServer: l.FromInitiator.AcceptedBytes, BytesToClient: l.FromResponder.AcceptedBytes, Confidence: 1,
+		BytesToServer: l.FromInitiator.AcceptedBytes, BytesToClient: l.FromResponder.AcceptedBytes,
 	}
 	if c.Tuple.DstPort == implicitTLS {
 		r.TLS = "implicit"

@@ -184,17 +184,24 @@ func (p *portMeaning) learnTuple(t flow.Tuple, at int64) {
 		p.ftp[pairKey{t.Src, t.Dst}] = true
 		p.servers[t.Dst] = true
 	}
-	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, uint64(t.DstPort)<<32|addrHash(t.Dst), at)
-	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, uint64(t.SrcPort)<<32|addrHash(t.Src), at)
+	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, peerHash(t.Dst, t.DstPort), at)
+	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, peerHash(t.Src, t.SrcPort), at)
 }
 
-func addrHash(a flow.Addr) uint64 {
+// peerHash tells peers apart, but for one pair in four billion.
+func peerHash(a flow.Addr, port uint16) uint64 {
 	b := a.Netip().As16()
+	return uint64(port)<<32 | uint64(hash(b[:]))
+}
+
+// hash is FNV-1a: the same in every run, where the order of something
+// depends on it.
+func hash[T string | []byte](text T) uint32 {
 	h := uint32(2166136261)
-	for _, x := range b {
-		h = (h ^ uint32(x)) * 16777619
+	for i := range len(text) {
+		h = (h ^ uint32(text[i])) * 16777619
 	}
-	return uint64(h)
+	return h
 }
 
 func (p *portMeaning) count(e endpoint, peer uint64, at int64) {

@@ -200,7 +200,7 @@ func TestPreferFinerAgainstQuadraticSearch(t *testing.T) {
 		for range rng.IntN(60) {
 			start := int64(rng.IntN(600))
 			ws = append(ws, window{start: start, end: start + int64(rng.IntN(40)), packets: uint64(rng.IntN(9)), log: uint32(rng.IntN(3)),
-				forward: rng.IntN(2) == 0, action: []flow.Action{flow.Accept, flow.Reject}[rng.IntN(2)], header: int16(rng.IntN(3) - 1)})
+				forward: rng.IntN(2) == 0, action: []flow.Action{flow.Accept, flow.Reject}[rng.IntN(2)], header: int32(rng.IntN(3) - 1)})
 		}
 		slices.SortFunc(ws, window.compare)
 		var want []window

@@ -239,7 +239,7 @@ func (d *demand) row(k slotKey, peer netip.Prefix, p *portUseAt) PortDemand {
 // allowed returns the ports that the filter lets through for all of peer,
 // by the newest snapshot.
 func (d *demand) allowed(k slotKey, peer netip.Prefix) (rules.PortSet, bool) {
-	nets := d.topo.networks()
+	nets := d.topo.networks
 	if len(nets) == 0 {
 		return rules.PortSet{}, false
 	}

@@ -183,7 +183,7 @@ func sentence(words string) string {
 // filterName returns the Name tag of a network ACL or the name of a security
 // group; of a filter that no snapshot knows, what it belongs to.
 func (d *demand) filterName(k ruleKey) string {
-	for _, n := range d.topo.networks() {
+	for _, n := range d.topo.networks {
 		if a := n.ACL(k.filter); a != nil {
 			return a.Name
 		}

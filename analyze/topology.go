@@ -12,19 +12,15 @@ import (
 // topology answers questions about addresses and interfaces from the
 // snapshots, or where there are none, from what private addresses mean.
 type topology struct {
-	history *rules.History
+	history  *rules.History
+	networks []*rules.Network // of history, in order of time
 }
 
-func (t topology) networks() []*rules.Network {
-	if t.history == nil {
-		return nil
-	}
-	return t.history.Networks()
-}
+func newTopology(h *rules.History) topology { return topology{h, h.Networks()} }
 
 // describe fills in what the snapshots know of an interface.
 func (t topology) describe(i *Interface) {
-	for _, n := range t.networks() {
+	for _, n := range t.networks {
 		if x := n.Interface(i.ID); x != nil {
 			i.SubnetID = cmp.Or(i.SubnetID, x.SubnetID)
 			i.VPCID = cmp.Or(i.VPCID, x.VPCID)
@@ -38,30 +34,17 @@ func (t topology) describe(i *Interface) {
 		}
 		if g := n.NATGatewayOf(i.ID); g != nil {
 			i.NAT, i.GatewayID, i.NATEvidence = true, g.ID, "named by the snapshot as "+g.ID
+			for _, a := range g.PrivateAddrs {
+				i.named[a]++
+			}
 		}
 	}
-}
-
-// owns reports whether a is one of the interface's own addresses.
-func (t topology) owns(i *Interface, a flow.Addr) bool {
-	if a == i.Addr {
-		return true
-	}
-	for _, n := range t.networks() {
-		if x := n.Interface(i.ID); x != nil && slices.Contains(x.Addrs, a) {
-			return true
-		}
-		if g := n.NATGatewayOf(i.ID); g != nil && slices.Contains(g.PrivateAddrs, a) {
-			return true
-		}
-	}
-	return false
 }
 
 // local reports whether a is inside the interface's VPC.
 func (t topology) local(i *Interface, a flow.Addr) bool {
 	known := false
-	for _, n := range t.networks() {
+	for _, n := range t.networks {
 		if n.IsLocal(i.VPCID, a) {
 			return true
 		}
@@ -73,15 +56,14 @@ func (t topology) local(i *Interface, a flow.Addr) bool {
 // inside reports whether a lies in any VPC of the snapshots, or is private
 // where there are none.
 func (t topology) inside(a flow.Addr) bool {
-	nets := t.networks()
-	for _, n := range nets {
+	for _, n := range t.networks {
 		for _, s := range n.Subnets() {
 			if s.Contains(a) {
 				return true
 			}
 		}
 	}
-	return len(nets) == 0 && isPrivate(a)
+	return len(t.networks) == 0 && isPrivate(a)
 }
 
 // mayPassNAT reports whether the route from the client leads to a NAT
@@ -166,7 +148,7 @@ func natSide(t topology, l *Leg) side {
 	if peer == l.Seen.Src {
 		own, ownHeader = l.Seen.Dst, l.Header.Dst
 	}
-	translated := ownHeader != own && !t.owns(l.Interface, ownHeader)
+	translated := ownHeader != own && !l.Interface.own[ownHeader]
 	toServer := l.Seen.Src == own && (l.Initiator == ByControl || l.Initiator == ByClient) // a private gateway's, towards an FTP server
 	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) && !toServer {
 		l.turn(peer)
