@@ -159,21 +159,9 @@ func keyOf(t flow.Tuple) callKey { return callKey{t.Src, t.SrcPort, t.DstPort, t
 // in the place that slot names, and makes a new connection of a leg that
 // finds none.
 func attach(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) []*Connection {
-	rows := map[callKey][]*Connection{}
-	for _, c := range cs {
-		if c.Client != nil {
-			rows[keyOf(c.Tuple)] = append(rows[keyOf(c.Tuple)], c)
-		}
-	}
-	cols := map[callKey][]*Leg{}
-	var order []callKey
-	for _, l := range legs {
-		k := keyOf(l.Header)
-		if cols[k] == nil {
-			order = append(order, k)
-		}
-		cols[k] = append(cols[k], l)
-	}
+	dialled := slices.DeleteFunc(slices.Clone(cs), func(c *Connection) bool { return c.Client == nil })
+	rows, _ := groupBy(dialled, func(c *Connection) callKey { return keyOf(c.Tuple) })
+	cols, order := groupBy(legs, func(l *Leg) callKey { return keyOf(l.Header) })
 	for _, k := range order {
 		taken := attachSame(rows[k], cols[k], slot)
 		for j, l := range cols[k] {

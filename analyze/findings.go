@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -94,11 +95,9 @@ func farSideFindings(r *Result) []Finding {
 			count[key{d.ServerAddr.String(), d.Outcome}]++
 		}
 	}
-	keys := make([]key, 0, len(count))
-	for k := range count {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, func(a, b key) int { return cmp.Or(cmp.Compare(a.server, b.server), cmp.Compare(a.outcome, b.outcome)) })
+	keys := slices.SortedFunc(maps.Keys(count), func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.server, b.server), cmp.Compare(a.outcome, b.outcome))
+	})
 	var fs []Finding
 	for _, k := range keys {
 		f := Finding{Severity: Warn, Title: fmt.Sprintf("%s got no answer from %s", plural(count[k], "FTP connection"), k.server),

@@ -30,7 +30,7 @@ func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning)
 	if f, by, ok := initiatorByFlags(ws); ok {
 		return f, by
 	}
-	src, dst := endpoint{head.Src, head.SrcPort, head.Proto}, endpoint{head.Dst, head.DstPort, head.Proto}
+	src, dst := destination(head.Reverse()), destination(head)
 	if c, d := p.control[src.port], p.control[dst.port]; c != d && head.Proto == flow.TCP {
 		return d, ByControl
 	}
@@ -184,8 +184,8 @@ func (p *portMeaning) learnTuple(t flow.Tuple, at int64) {
 		p.ftp[pairKey{t.Src, t.Dst}] = true
 		p.servers[t.Dst] = true
 	}
-	p.count(endpoint{t.Src, t.SrcPort, t.Proto}, peerHash(t.Dst, t.DstPort), at)
-	p.count(endpoint{t.Dst, t.DstPort, t.Proto}, peerHash(t.Src, t.SrcPort), at)
+	p.count(destination(t.Reverse()), peerHash(t.Dst, t.DstPort), at)
+	p.count(destination(t), peerHash(t.Src, t.SrcPort), at)
 }
 
 // peerHash tells peers apart, but for one pair in four billion.

@@ -51,54 +51,52 @@ type mapKey struct {
 // one with the same server, the same counts each way and the same times, all
 // concurrent connections together.
 func mapPorts(cs []*Connection, outside []*Leg) {
-	rows, cols := map[mapKey][]*Connection{}, map[mapKey][]*Leg{}
-	var order []mapKey
-	for _, c := range cs {
-		if c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 && c.Inside.FromResponder.Packets() == 0 {
-			continue
-		}
-		k := mapKey{c.Inside.Interface, c.Tuple.DstPort, c.Tuple.Proto}
-		if rows[k] == nil {
-			order = append(order, k)
-		}
-		rows[k] = append(rows[k], c)
-	}
-	for _, l := range outside {
-		k := mapKey{l.Interface, l.Header.DstPort, l.Header.Proto}
-		cols[k] = append(cols[k], l)
-	}
-	for _, k := range order {
-		mapSame(rows[k], cols[k])
-	}
+	entered := slices.DeleteFunc(slices.Clone(cs), func(c *Connection) bool {
+		return c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 && c.Inside.FromResponder.Packets() == 0
+	})
+	matchBy(entered, func(c *Connection) mapKey { return mapKey{c.Inside.Interface, c.Tuple.DstPort, c.Tuple.Proto} },
+		outside, func(l *Leg) mapKey { return mapKey{l.Interface, l.Header.DstPort, l.Header.Proto} })
 }
 
 // mapWithoutInside finds connections for outside legs that were left over: a
 // NAT gateway opens none of its own, so the records of their inside must be
 // missing. The legs at the clients' interfaces stand in for it.
 func mapWithoutInside(t topology, cs []*Connection, outside []*Leg) {
-	type key struct {
-		server flow.Addr
-		port   uint16
-		proto  flow.Proto
-	}
-	rows, cols := map[key][]*Connection{}, map[key][]*Leg{}
-	var order []key
+	servers := map[endpoint]bool{}
 	for _, l := range outside {
-		k := key{l.Header.Dst, l.Header.DstPort, l.Header.Proto}
-		if cols[k] == nil {
-			order = append(order, k)
-		}
-		cols[k] = append(cols[k], l)
+		servers[destination(l.Header)] = true
 	}
-	for _, c := range cs {
-		k := key{c.Tuple.Dst, c.Tuple.DstPort, c.Tuple.Proto}
-		if cols[k] != nil && c.Client != nil && c.Inside == nil && c.Server == nil && c.Client.FromInitiator.Accepted > 0 && t.mayPassNAT(c) {
-			rows[k] = append(rows[k], c)
-		}
-	}
+	entered := slices.DeleteFunc(slices.Clone(cs), func(c *Connection) bool {
+		return !servers[destination(c.Tuple)] || c.Client == nil || c.Inside != nil || c.Server != nil ||
+			c.Client.FromInitiator.Accepted == 0 || !t.mayPassNAT(c)
+	})
+	matchBy(entered, func(c *Connection) endpoint { return destination(c.Tuple) },
+		outside, func(l *Leg) endpoint { return destination(l.Header) })
+}
+
+func destination(t flow.Tuple) endpoint { return endpoint{t.Dst, t.DstPort, t.Proto} }
+
+// matchBy maps connections to outside legs of the same key.
+func matchBy[K comparable](cs []*Connection, ofConnection func(*Connection) K, legs []*Leg, ofLeg func(*Leg) K) {
+	rows, order := groupBy(cs, ofConnection)
+	cols, _ := groupBy(legs, ofLeg)
 	for _, k := range order {
 		mapSame(rows[k], cols[k])
 	}
+}
+
+// groupBy splits values by a key, and returns the keys in the order in which
+// they come first.
+func groupBy[K comparable, V any](vs []V, key func(V) K) (groups map[K][]V, order []K) {
+	groups = map[K][]V{}
+	for _, v := range vs {
+		k := key(v)
+		if groups[k] == nil {
+			order = append(order, k)
+		}
+		groups[k] = append(groups[k], v)
+	}
+	return groups, order
 }
 
 // mapSame assigns the outside legs of one key.

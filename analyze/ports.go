@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -193,20 +194,10 @@ func addAll(b *rules.PortBitmap, s rules.PortSet) {
 
 // rows makes the table of port demand.
 func (d *demand) rows() []PortDemand {
-	keys := make([]slotKey, 0, len(d.slots))
-	for k := range d.slots {
-		keys = append(keys, k)
-	}
-	slices.SortFunc(keys, slotKey.compare)
 	var rows []PortDemand
-	for _, k := range keys {
+	for _, k := range slices.SortedFunc(maps.Keys(d.slots), slotKey.compare) {
 		s := d.slots[k]
-		peers := make([]netip.Prefix, 0, len(s.peers))
-		for p := range s.peers {
-			peers = append(peers, p)
-		}
-		slices.SortFunc(peers, netip.Prefix.Compare)
-		for _, p := range peers {
+		for _, p := range slices.SortedFunc(maps.Keys(s.peers), netip.Prefix.Compare) {
 			rows = append(rows, d.row(k, p, s.peers[p]))
 		}
 	}

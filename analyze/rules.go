@@ -338,11 +338,7 @@ func (d *demand) passivePorts(u *ruleUse) rules.PortSet {
 }
 
 func passiveWords(u *ruleUse) string {
-	servers := make([]flow.Addr, 0, len(u.byServer))
-	for a := range u.byServer {
-		servers = append(servers, a)
-	}
-	slices.SortFunc(servers, flow.Addr.Compare)
+	servers := slices.SortedFunc(maps.Keys(u.byServer), flow.Addr.Compare)
 	var words []string
 	for _, a := range servers {
 		if len(words) == 4 {
