@@ -7,7 +7,7 @@ import "ephemera/ingest/flow"
 type interner struct {
 	// last holds each field's latest value. Neighbouring lines often agree,
 	// and comparing is several times cheaper than hashing.
-	last [flow.FieldNextHopInterfaceType + 1]string
+	last [flow.NumFields]string
 	all  map[string]string
 }
 

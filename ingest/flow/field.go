@@ -62,6 +62,9 @@ const (
 	numFields
 )
 
+// NumFields is how many fields there are; each is below it.
+const NumFields = int(numFields)
+
 // FieldSet is a set of fields.
 type FieldSet uint64
 
