@@ -14,8 +14,7 @@ import (
 // A Step is one point on the way of a flow: where, which packet, and what
 // decides there.
 type Step struct {
-	Point       Point // NoPoint at an interface of the VPC that is the far end
-	InterfaceID string
+	Point Point // NoPoint at an interface of the VPC that is the far end
 	// Where names interface and subnet for people.
 	Where     string
 	Direction flow.Direction
@@ -54,7 +53,6 @@ func (s Step) Stops() bool {
 
 // A Trace is the way of one flow through the filters of a network.
 type Trace struct {
-	Flow  flow.Tuple
 	Steps []Step
 	// Notes say what the way is, and what is not understood about it.
 	Notes []string
@@ -77,7 +75,7 @@ func (t *Trace) DiedAt() *Step {
 // and back. A source port of 0 means any ephemeral port. natPort is the port
 // that a NAT gateway gave the flow; 0 means any of 1024-65535.
 func Explain(n *rules.Network, t flow.Tuple, natPort uint16) (*Trace, error) {
-	e := explainer{n: n, t: t, natPort: natPort, trace: &Trace{Flow: t}}
+	e := explainer{n: n, t: t, natPort: natPort, trace: &Trace{}}
 	client, server := interfaceWith(n, t.Src), interfaceWith(n, t.Dst)
 	switch {
 	case client != nil:
@@ -157,7 +155,7 @@ func (e *explainer) fromOutside(server *rules.Interface) {
 
 // step adds one point. A destination port of 0 is a port that is not known.
 func (e *explainer) step(p Point, iface string, dir flow.Direction, t flow.Tuple, reply bool) {
-	s := Step{Point: p, InterfaceID: iface, Where: e.where(iface), Direction: dir, Packet: packetText(t)}
+	s := Step{Point: p, Where: e.where(iface), Direction: dir, Packet: packetText(t)}
 	if t.DstPort != 0 || !t.Proto.HasPorts() {
 		check := e.n.Check(iface, dir, t, reply)
 		for _, v := range check.Verdicts {
@@ -221,7 +219,8 @@ func portText(t flow.Tuple) string {
 	return fmt.Sprint(t.DstPort)
 }
 
-// packetText writes a five-tuple with "any" for the port that is not known.
+// packetText writes a five-tuple, with all ephemeral ports for one that is not
+// known.
 func packetText(t flow.Tuple) string {
 	if !t.Proto.HasPorts() {
 		return fmt.Sprintf("%s %s > %s", t.Proto, t.Src, t.Dst)
@@ -286,8 +285,7 @@ type Observed struct {
 	Point              Point
 	InterfaceID        string
 	Direction          flow.Direction
-	Accepted, Rejected uint64 // packets
-	First, Last        Time
+	Accepted, Rejected uint64   // packets
 	Causes             []string // of the rejected packets
 }
 
@@ -321,7 +319,7 @@ func observe(c *Connection, a *attributor, logEnd int64) Observation {
 			continue
 		}
 		p := Observed{Point: s.point, InterfaceID: s.leg.Interface.ID, Direction: w.Direction,
-			Accepted: w.Accepted, Rejected: w.Rejected, First: Time(w.First), Last: Time(w.Last)}
+			Accepted: w.Accepted, Rejected: w.Rejected}
 		for _, d := range a.denials(s.leg, s.fromInitiator) {
 			p.Causes = append(p.Causes, d.words)
 		}

@@ -52,7 +52,7 @@ func stoppedFindings(r *Result) []Finding {
 			Advice:   u.Advice,
 			Detail:   u.Why,
 		}
-		if u.ChosenBy == chosenNAT && len(u.Allowed) > 0 {
+		if u.ChosenBy == ChosenNAT && len(u.Allowed) > 0 {
 			f.Detail = natDetail(u)
 		}
 		fs = append(fs, f)
@@ -164,7 +164,7 @@ func narrowFinding(r *Result) []Finding {
 	n := 0
 	for _, u := range r.Rules {
 		switch {
-		case u.Verdict == verdictNarrow && len(u.Allowed) > 0:
+		case u.Verdict == VerdictNarrow && len(u.Allowed) > 0:
 			to := strings.Join(u.Proposal, ", ")
 			if rulesTo[to] == nil {
 				order = append(order, to)
@@ -173,7 +173,7 @@ func narrowFinding(r *Result) []Finding {
 			needed, _ := rules.ParsePorts(strings.Join(u.Others, ";")) // written by us
 			others = others.Union(needed)
 			n++
-		case u.ChosenBy == chosenNAT:
+		case u.ChosenBy == ChosenNAT:
 			nat = append(nat, fmt.Sprint(u.Number))
 		}
 	}

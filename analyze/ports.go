@@ -286,11 +286,11 @@ const fewPorts = 12
 // holds all observations, or why there is none.
 func safeRange(chosenBy string, used rules.PortSet) (safe rules.PortSet, keep string) {
 	switch chosenBy {
-	case chosenFixed:
+	case ChosenFixed:
 		return used, "the port is fixed"
-	case chosenNAT:
+	case ChosenNAT:
 		return rules.Ports(natRange), "a NAT gateway picks ports from 1024-65535, whatever was observed"
-	case chosenServer:
+	case ChosenServer:
 		return rules.PortSet{}, ""
 	}
 	if k, ok := clientRange(used); ok {

@@ -280,6 +280,21 @@ type PortDemand struct {
 	AttemptedRanges []string `json:"attempted_ranges"`
 }
 
+// Verdicts on a rule.
+const (
+	VerdictFix    = "fix"    // it stops FTP today
+	VerdictNarrow = "narrow" // it can be narrowed
+	VerdictKeep   = "keep"   // it cannot, or need not
+)
+
+// Who picks a destination port.
+const (
+	ChosenFixed  = "fixed"
+	ChosenServer = "server"
+	ChosenClient = "client-os"
+	ChosenNAT    = "nat-gateway"
+)
+
 // RuleUse is one of the rules that passive FTP needs: what it stands for,
 // what passed and what was stopped there, and whether it can be narrowed.
 type RuleUse struct {
@@ -304,8 +319,7 @@ type RuleUse struct {
 	Stopped int `json:"stopped"`
 	// StoppedBy are the entries that stopped them: "acl-0a1 rule *".
 	StoppedBy []string `json:"stopped_by"`
-	// Verdict is fix, narrow or keep; Proposal the ports to allow, and Why
-	// the reason in a sentence.
+	// Proposal are the ports to allow, and Why is the reason in a sentence.
 	Verdict  string   `json:"verdict"`
 	Proposal []string `json:"proposal"`
 	Why      string   `json:"why"`

@@ -13,14 +13,6 @@ const (
 	purposeOther   = "other"
 )
 
-// Choosers: who picks a destination port.
-const (
-	chosenFixed  = "fixed"
-	chosenServer = "server"
-	chosenClient = "client-os"
-	chosenNAT    = "nat-gateway"
-)
-
 // roles tells what FTP knows of a connection.
 type roles struct {
 	session map[*Connection]*session
@@ -54,23 +46,23 @@ func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
 	active := r.data[c] != nil && r.data[c].active
 	switch {
 	case !h.fromInitiator:
-		purpose, chosenBy = purposeReply, chosenClient
+		purpose, chosenBy = purposeReply, ChosenClient
 		if h.point == P4 {
-			chosenBy = chosenNAT
+			chosenBy = ChosenNAT
 		}
 		if active {
-			chosenBy = chosenFixed
+			chosenBy = ChosenFixed
 		}
 	case r.session[c] != nil:
-		return purposeControl, chosenFixed
+		return purposeControl, ChosenFixed
 	case active:
-		return purposeData, chosenClient
+		return purposeData, ChosenClient
 	case r.data[c] != nil:
-		return purposeData, chosenServer
+		return purposeData, ChosenServer
 	case c.Tuple.DstPort < 1024 || wellKnown[c.Tuple.DstPort]:
-		chosenBy = chosenFixed
+		chosenBy = ChosenFixed
 	default:
-		chosenBy = chosenServer
+		chosenBy = ChosenServer
 	}
 	if !r.isFTP(c) {
 		purpose = purposeOther

@@ -159,7 +159,7 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 // those that the filter makes: it covers no port outside allowed, unless that
 // is empty.
 func (d *demand) show(k ruleKey, s, allowed rules.PortSet) rules.PortSet {
-	if k.chosenBy != chosenClient && k.chosenBy != chosenNAT {
+	if k.chosenBy != ChosenClient && k.chosenBy != ChosenNAT {
 		return rules.Cover(s, d.entries)
 	}
 	cover := rules.Cover(s, 1)
@@ -241,7 +241,7 @@ func (d *demand) allowedFor(u *ruleUse) (some, every rules.PortSet) {
 func (u *ruleUse) advice(row RuleUse) string {
 	ports, place := strings.Join(row.Proposal, ", "), fmt.Sprintf("%s (%s)", cmp.Or(row.Name, row.FilterID), row.FilterID)
 	switch {
-	case row.Verdict != verdictFix:
+	case row.Verdict != VerdictFix:
 		return ""
 	case len(row.Allowed) == 0 && len(u.entries) == 0:
 		return fmt.Sprintf("See that the %s lets tcp %s through. With the rules (--network), the entry is named.", row.Name, ports)
@@ -282,13 +282,6 @@ func (u *ruleUse) apart() string {
 	return fmt.Sprintf(" All that passed went to ports %s, all that was stopped to %s.", list(passed), list(stopped))
 }
 
-// Verdicts on a rule.
-const (
-	verdictFix    = "fix"    // it stops FTP today
-	verdictNarrow = "narrow" // it can be narrowed
-	verdictKeep   = "keep"   // it cannot, or need not
-)
-
 // A proposal is what to do with a rule, and why.
 type proposal struct {
 	verdict string
@@ -304,12 +297,12 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 	attempted := u.attempted.Set()
 	var p proposal
 	switch u.key.chosenBy {
-	case chosenFixed:
-		p = proposal{verdict: verdictKeep, ports: attempted, why: "the port is fixed"}
-	case chosenNAT:
-		p = proposal{verdict: verdictKeep, ports: rules.Ports(natRange), why: "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
-	case chosenServer:
-		p = proposal{verdict: verdictNarrow, ports: d.passivePorts(u), why: "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
+	case ChosenFixed:
+		p = proposal{verdict: VerdictKeep, ports: attempted, why: "the port is fixed"}
+	case ChosenNAT:
+		p = proposal{verdict: VerdictKeep, ports: rules.Ports(natRange), why: "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
+	case ChosenServer:
+		p = proposal{verdict: VerdictNarrow, ports: d.passivePorts(u), why: "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
 	default:
 		p = clientProposal(attempted)
 	}
@@ -321,9 +314,9 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 func clientProposal(attempted rules.PortSet) proposal {
 	k, ok := clientRange(attempted)
 	if !ok {
-		return proposal{verdict: verdictKeep, ports: rules.Ports(natRange), why: "the observed ports fit no operating system's range"}
+		return proposal{verdict: VerdictKeep, ports: rules.Ports(natRange), why: "the observed ports fit no operating system's range"}
 	}
-	return proposal{verdict: verdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
+	return proposal{verdict: VerdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
 }
 
 // passivePorts covers each server's observed data ports from the lowest to
@@ -357,7 +350,7 @@ const otherRanges = 8
 // rule's traffic pass: a network ACL serves its whole subnet, and narrowing
 // for FTP alone would break it.
 func (d *demand) keepOthers(u *ruleUse, p proposal) proposal {
-	if p.verdict != verdictNarrow {
+	if p.verdict != VerdictNarrow {
 		return p
 	}
 	if others := d.others(u).Subtract(p.ports); !others.IsEmpty() {
@@ -419,13 +412,13 @@ func judge(u *ruleUse, p proposal, some, every rules.PortSet) proposal {
 	saved := float64(some.Subtract(p.ports).Len())
 	switch {
 	case u.stopped > 0 && !some.IsEmpty() && !missing.IsEmpty():
-		p.verdict = verdictFix
+		p.verdict = VerdictFix
 		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", list(rules.Cover(missing, DefaultEntries)), p.why)
 	case u.stopped > 0:
-		p.verdict = verdictFix
+		p.verdict = VerdictFix
 		p.why = "it stops connections; " + p.why
-	case p.verdict == verdictNarrow && !some.IsEmpty() && saved < worthNarrowing*float64(some.Len()):
-		p.verdict = verdictKeep
+	case p.verdict == VerdictNarrow && !some.IsEmpty() && saved < worthNarrowing*float64(some.Len()):
+		p.verdict = VerdictKeep
 		p.why = "narrowing it would save little; " + p.why
 	}
 	return p

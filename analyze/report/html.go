@@ -378,8 +378,8 @@ func addrWords(addrs []flow.Addr) string {
 // pickerWords names who picks the port.
 func pickerWords(chosenBy string) string {
 	words := map[string]string{
-		"fixed": "nobody, it is fixed", "server": "the FTP server",
-		"client-os": "the client's OS", "nat-gateway": "the NAT gateway",
+		analyze.ChosenFixed: "nobody, it is fixed", analyze.ChosenServer: "the FTP server",
+		analyze.ChosenClient: "the client's OS", analyze.ChosenNAT: "the NAT gateway",
 	}
 	if w, ok := words[chosenBy]; ok {
 		return w

@@ -178,13 +178,13 @@ func (s *summary) rules(rules []analyze.RuleUse) {
 func verdict(u analyze.RuleUse) string {
 	ports := strings.Join(u.Proposal, " ")
 	switch u.Verdict {
-	case "fix":
+	case analyze.VerdictFix:
 		return "FIX: allow " + ports
-	case "narrow":
+	case analyze.VerdictNarrow:
 		return "narrow to " + ports
 	}
-	if u.ChosenBy == "nat-gateway" {
+	if u.ChosenBy == analyze.ChosenNAT {
 		return "keep " + ports
 	}
-	return "keep"
+	return analyze.VerdictKeep
 }
