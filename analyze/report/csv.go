@@ -26,30 +26,33 @@ func WriteCSV(dir string, r *analyze.Result) error {
 		return err
 	}
 	for _, t := range tables(r) {
-		name := filepath.Join(dir, t.name+".csv")
-		if err := replaceFile(name, t.writeCSV); err != nil {
-			return fmt.Errorf("%s: %w", name, err)
+		if err := ReplaceFile(filepath.Join(dir, t.name+".csv"), t.writeCSV); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// replaceFile writes a temporary file beside name and renames it to name.
-func replaceFile(name string, write func(io.Writer) error) (err error) {
+// ReplaceFile writes a file whole or not at all: a temporary one beside it,
+// which is then renamed. An error names the file.
+func ReplaceFile(name string, write func(io.Writer) error) (err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("%s: %w", name, err)
+		}
+	}()
 	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(temporary))
-		}
-	}()
 	if err := errors.Join(write(f), f.Close()); err != nil {
-		return err
+		return errors.Join(err, os.Remove(temporary))
 	}
-	return os.Rename(temporary, name)
+	if err := os.Rename(temporary, name); err != nil {
+		return errors.Join(err, os.Remove(temporary))
+	}
+	return nil
 }
 
 func (t table) writeCSV(w io.Writer) error {

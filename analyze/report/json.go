@@ -41,9 +41,10 @@ func writeMember(out *bufio.Writer, v reflect.Value) error {
 		out.WriteString("[]")
 		return nil
 	}
+	item := itemJSON(v)
 	separator := "["
 	for i := range v.Len() {
-		line, err := appendJSON(nil, v.Index(i))
+		line, err := item(nil, v.Index(i))
 		if err != nil {
 			return fmt.Errorf("row %d: %w", i, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/csv"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"math/rand/v2"
@@ -309,5 +310,29 @@ func TestWriteErrorsAreReturned(t *testing.T) {
 		if err := WriteHTML(&failingWriter{room}, fixture()); err == nil {
 			t.Errorf("WriteHTML with room for %d bytes: no error", room)
 		}
+	}
+}
+
+// A file is replaced whole: after a failure the old one is there, and nothing
+// beside it.
+func TestReplaceFile(t *testing.T) {
+	name := filepath.Join(t.TempDir(), "report.json")
+	write := func(text string, err error) error {
+		return ReplaceFile(name, func(w io.Writer) error {
+			_, _ = io.WriteString(w, text)
+			return err
+		})
+	}
+	if err := write("old", nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := write("half", errors.New("disk full")); err == nil || !strings.Contains(err.Error(), name) {
+		t.Errorf("a failing write gives %v; want an error that names %s", err, name)
+	}
+	if got, err := os.ReadFile(name); err != nil || string(got) != "old" {
+		t.Errorf("got %q, %v; want the old file", got, err)
+	}
+	if left, err := os.ReadDir(filepath.Dir(name)); err != nil || len(left) != 1 {
+		t.Errorf("%d files are left, %v; want 1", len(left), err)
 	}
 }

@@ -136,10 +136,11 @@ func appendJSON(b []byte, v reflect.Value) ([]byte, error) {
 	}
 	switch v.Kind() {
 	case reflect.Struct:
-		return appendObject(b, v)
+		return appendObject(b, columnsOf(v.Type()), v)
 	case reflect.Slice:
+		item := itemJSON(v)
 		return appendList(b, v.Len(), func(b []byte, i int) ([]byte, error) {
-			return appendJSON(b, v.Index(i))
+			return item(b, v.Index(i))
 		})
 	case reflect.Float64:
 		return append(b, shortFloat(v.Float())...), nil
@@ -151,12 +152,29 @@ func appendJSON(b []byte, v reflect.Value) ([]byte, error) {
 	return appendMarshalled(b, v.Interface())
 }
 
-// appendObject appends a struct as an object, without the fields that are
-// empty.
-func appendObject(b []byte, v reflect.Value) ([]byte, error) {
+// itemJSON returns appendJSON for the items of a slice. The columns of structs
+// are looked up once for all of them.
+func itemJSON(slice reflect.Value) func([]byte, reflect.Value) ([]byte, error) {
+	t := slice.Type().Elem()
+	if t.Kind() != reflect.Struct || hasOwnText(t) {
+		return appendJSON
+	}
+	columns := columnsOf(t)
+	return func(b []byte, v reflect.Value) ([]byte, error) { return appendObject(b, columns, v) }
+}
+
+// hasOwnText reports whether ownText knows values of the type.
+func hasOwnText(t reflect.Type) bool {
+	_, ok := ownText(reflect.Zero(t))
+	return ok
+}
+
+// appendObject appends a struct with these columns as an object, without the
+// fields that are empty.
+func appendObject(b []byte, columns []column, v reflect.Value) ([]byte, error) {
 	b = append(b, '{')
 	first := true
-	for _, c := range columnsOf(v.Type()) {
+	for _, c := range columns {
 		if c.isEmpty(v) {
 			continue
 		}

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"os"
 	"path/filepath"
@@ -136,7 +137,7 @@ func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
 		}
 	}
 	if html != "" {
-		if err := writeFile(html, func(w *os.File) error { return report.WriteHTML(w, r) }); err != nil {
+		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(w, r) }); err != nil {
 			return err
 		}
 	}
@@ -144,7 +145,7 @@ func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
 	case json == "-":
 		return report.WriteJSON(s.Out, r)
 	case json != "":
-		if err := writeFile(json, func(w *os.File) error { return report.WriteJSON(w, r) }); err != nil {
+		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(w, r) }); err != nil {
 			return err
 		}
 	}
@@ -152,27 +153,6 @@ func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
 		return writeSummary(s.Out, r, f.out)
 	}
 	return nil
-}
-
-// writeFile writes a file whole or not at all.
-func writeFile(name string, write func(*os.File) error) error {
-	w, err := os.CreateTemp(filepath.Dir(name), ".ephemera-*")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.Remove(w.Name()) }() // fails, and need not succeed, once it was renamed
-	if err := write(w); err != nil {
-		_ = w.Close()
-		return fmt.Errorf("%s: %w", name, err)
-	}
-	if err := w.Chmod(0o644); err != nil {
-		_ = w.Close()
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return os.Rename(w.Name(), name)
 }
 
 // verdict is the exit code that --fail-on asks for.
