@@ -132,7 +132,10 @@ func silentAt(c *Connection, k int) (fate, bool) {
 	case s.point == P6 && c.answeredBefore(k):
 		return fate{}, false // records of the client's interface are missing
 	}
-	return fate{outcome: OutcomeNoAnswer, diedAt: "server", cause: c.unanswered()}, true
+	if c.NAT() != nil && c.Outside == nil {
+		return fate{outcome: OutcomeNoAnswer, diedAt: P2.String(), cause: "it reached the NAT gateway, and no translated connection fits: the gateway did not forward it, or its record is missing"}, true
+	}
+	return fate{outcome: OutcomeNoAnswer, diedAt: "server", cause: "it left the VPC and nothing came back: the far side dropped it"}, true
 }
 
 // answeredBefore reports whether an answer was seen before the k-th stop.
@@ -149,14 +152,6 @@ func (c *Connection) answeredBefore(k int) bool {
 // stop.
 func (c *Connection) answeredBehind(k int) bool {
 	return slices.ContainsFunc(c.stops()[k+1:], func(s stop) bool { return s.way().Packets() > 0 })
-}
-
-// unanswered says where the first packets were seen last.
-func (c *Connection) unanswered() string {
-	if c.NAT() != nil && c.Outside == nil {
-		return "it reached the NAT gateway, and no translated connection fits: the gateway did not forward it, or its record is missing"
-	}
-	return "it left the VPC and nothing came back: the far side dropped it"
 }
 
 // unsolicitedFate is that of packets from outside to a NAT gateway.

@@ -129,7 +129,7 @@ const (
 	OutcomeOK          Outcome = "ok"
 	OutcomeBlocked     Outcome = "blocked"      // a rule of the VPC stopped it
 	OutcomeRefused     Outcome = "refused"      // the server answered with RST
-	OutcomeNoAnswer    Outcome = "no-answer"    // left the VPC, nothing came back
+	OutcomeNoAnswer    Outcome = "no-answer"    // no rule stopped it, and nothing came back
 	OutcomeNoData      Outcome = "no-data"      // control connection without any data connection
 	OutcomeIdleTimeout Outcome = "idle-timeout" // the NAT gateway forgot the silent control connection
 	OutcomeIncomplete  Outcome = "incomplete"   // cut off by the log's start or end

@@ -389,3 +389,32 @@ func TestScenarioNoNACLInsideASubnet(t *testing.T) {
 		})
 	})
 }
+
+// What the NAT gateway took and never sent on has not left the VPC: the far
+// side is not to blame, with the rules known or not.
+func TestScenarioDiesInTheGateway(t *testing.T) {
+	inFormats(t, func(t *testing.T, f logFormat) {
+		for _, o := range []Options{{Network: network(t)}, {}} {
+			rs := calls(f,
+				"10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 14p/820b 12p/1200b 100..160",
+				"10.0.1.6:41000 > 10.0.0.220:20003 > 203.0.113.10:21 14p/820b 12p/1200b 200..260",
+				"10.0.1.6:41001 > 10.0.0.220:20004 > 203.0.113.10:50011 6p/320b 10p/10528b 210..212",
+				"10.0.1.5:40001 > 10.0.0.220:31417 > 203.0.113.10:50010 3p/180b 0p/0b 105..112 lost P3")
+			r := analysed(t, rs, o)
+			got := ""
+			for _, line := range told(r) {
+				if strings.Contains(line, ":50010 ") {
+					got = line
+				}
+			}
+			if want := "data 10.0.1.5:40001 > 203.0.113.10:50010 passive of 40000 no-answer at P2"; got != want {
+				t.Errorf("got %q, want %q", got, want)
+			}
+			for _, x := range r.Findings {
+				if strings.Contains(x.Title, "got no answer from") {
+					t.Errorf("blames the far side: %s", x.Title)
+				}
+			}
+		}
+	})
+}
