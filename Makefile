@@ -5,9 +5,14 @@ GO ?= go
 FUZZTIME ?= 5s
 BENCH ?= .
 GOLANGCI_VERSION := v2.15.0
+VERSITYGW_VERSION := v1.8.0
 
 # The version is in the path: another version is another file.
 GOLANGCI := .tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+VERSITYGW := .tools/versitygw-$(VERSITYGW_VERSION)/versitygw
+
+# A virtual environment holds its own path, so another place is another one.
+VENV := .tools/venv-$(shell { pwd; cat .ci/requirements.txt; } | cksum | cut -d ' ' -f 1)
 
 # Packages that have a real-tagged test, or a benchmark, as ./dir.
 packages_with = $(shell grep -rlE $(1) --include='*_test.go' --exclude-dir='.?*' . | xargs -r -n1 dirname | sort -u)
@@ -33,9 +38,17 @@ test: ## run the tests that need Go alone
 	$(GO) test ./...
 
 .PHONY: real
-real: ## run the tests against a real browser, installing what is missing
+real: $(VERSITYGW) $(VENV)/ready ## run the tests against a real browser, S3 and AWS interfaces, installing what is missing
 	@.ci/need chromium chromium chromium-browser google-chrome google-chrome-stable
-	$(GO) test -tags real -count=1 $(REAL_PACKAGES)
+	EPHEMERA_MOTO=$(CURDIR)/$(VENV)/bin/moto_server EPHEMERA_VERSITYGW=$(CURDIR)/$(VERSITYGW) \
+		$(GO) test -tags real -count=1 $(REAL_PACKAGES)
+
+$(VENV)/ready:
+	@.ci/venv $(@D) .ci/requirements.txt
+
+$(VERSITYGW):
+	@echo "building versitygw $(VERSITYGW_VERSION), an S3 server; once, some minutes"
+	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
 .PHONY: check
 check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little
