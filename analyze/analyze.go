@@ -42,6 +42,9 @@ type Options struct {
 	Ordered bool
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
+
+	// held is sorter.limit of everything that is sorted, for tests.
+	held int
 }
 
 // Defaults of Options.
@@ -67,36 +70,49 @@ func (o Options) withDefaults() Options {
 //
 // The order of the records changes nothing, with Options.Ordered within its
 // promise.
+//
+// The result is to be closed.
 func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	o = o.withDefaults()
 	ports := newPortMeaning(o.ControlPorts)
 	a := newAnalysis(o, ports)
 	s := newAssembler(o, ports, a.add)
-	if err := s.read(records); err != nil {
+	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), o.held)
+	defer a.waiting.close()
+	err := s.read(records)
+	if err == nil {
+		a.finish(s)
+		err = cmp.Or(a.waiting.err, a.r.Err())
+	}
+	if err != nil {
+		a.r.Close()
 		return nil, err
 	}
-	return a.result(s), nil
+	return a.r, nil
 }
 
 // An analysis takes connections as they are over. Those that can be FTP wait
 // for the end, when all that tells them apart is known; of the others only
-// their rows and their demand for ports are kept.
+// their rows and their demand for ports are kept. What waits and the rows go
+// to temporary files when there are many.
 type analysis struct {
 	options  Options
 	attr     *attributor
 	demand   *demand
 	gateways *gatewayUses
 	ports    *portMeaning
-	waiting  []*Connection
-	mappings []Mapping
-	rejects  []RejectedFlow
+	waiting  *sorter[*Connection]
+	r        *Result
 }
 
 func newAnalysis(o Options, ports *portMeaning) *analysis {
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
 	return &analysis{
-		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(),
-		ports: ports,
+		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(), ports: ports,
+		r: &Result{
+			Sessions: newRows(compareSessions, o.held), Data: newRows(compareData, o.held),
+			Mappings: newRows(compareMappings, o.held), Rejects: newRows(compareRejects, o.held),
+		},
 	}
 }
 
@@ -104,10 +120,10 @@ func newAnalysis(o Options, ports *portMeaning) *analysis {
 func (a *analysis) add(c *Connection) {
 	a.gateways.add(c)
 	if m, ok := mapping(c); ok {
-		a.mappings = append(a.mappings, m)
+		a.r.Mappings.add(m)
 	}
 	if a.mayBeFTP(c) {
-		a.waiting = append(a.waiting, c)
+		a.waiting.add(c)
 	} else {
 		a.settle(c, roles{})
 	}
@@ -125,35 +141,31 @@ func (a *analysis) mayBeFTP(c *Connection) bool {
 // settle counts what a connection was rejected for, and the ports that it
 // needed.
 func (a *analysis) settle(c *Connection, r roles) {
-	a.rejects = append(a.rejects, rejects(c, a.attr, r, a.options.Confidence)...)
+	for _, row := range rejects(c, a.attr, r, a.options.Confidence) {
+		a.r.Rejects.add(row)
+	}
 	a.demand.add(c, r)
 }
 
-// result finds the sessions among the waiting connections, and puts all
-// tables together.
-func (a *analysis) result(s *assembler) *Result {
-	slices.SortFunc(a.waiting, compareConnections)
-	o := a.options
-	f := &ftp{control: a.ports.control, clients: o.Clients, servers: o.Servers, attr: a.attr, logEnd: int64(s.collector.coverage.End)}
-	f.find(a.waiting)
-	roles := f.roles()
-	roles.gateway = a.gateways.ofClients()
-	for _, c := range a.waiting {
-		a.settle(c, roles)
+// finish finds the sessions among the waiting connections, and completes the
+// result.
+func (a *analysis) finish(s *assembler) {
+	o, r := a.options, a.r
+	f := &ftp{
+		control: a.ports.control, clients: o.Clients, servers: o.Servers, attr: a.attr, logEnd: int64(s.collector.coverage.End),
+		gateway: a.gateways.ofClients(), confidence: o.Confidence,
+		session: r.Sessions.add, data: r.Data.add, settle: a.settle,
 	}
+	f.find(a.waiting.all)
 
 	ifaces := s.collector.sortedInterfaces()
-	r := &Result{Coverage: s.collector.coverage, Mappings: a.mappings, Rejects: a.rejects, NATGateways: a.gateways.rows(ifaces)}
+	r.Coverage, r.NATGateways = s.collector.coverage, a.gateways.rows(ifaces)
 	r.Coverage.Interfaces = len(ifaces)
 	r.Coverage.Snapshot = o.Network != nil
-	slices.SortFunc(r.Mappings, compareMappings)
-	slices.SortFunc(r.Rejects, compareRejects)
-	r.Sessions, r.Data = f.rows(o.Confidence)
 	r.Ports = a.demand.rows()
 	r.Rules = a.demand.ruleUses()
 	r.Warnings = append(a.attr.staleWarnings(), coverageWarnings(r)...)
 	r.Findings = findings(r, f)
-	return r
 }
 
 // sortedKeys returns a map's keys in order.

@@ -46,6 +46,10 @@ type portUse struct {
 	outside  int // while the client had no control connection to the server
 	transfer int // in the shape of a transfer
 	request  int // in the shape of a request
+	// passive is set when a candidate was not in active mode.
+	passive bool
+	// The handshakes and the transfers of encrypted sessions.
+	encryptedHandshakes, encryptedTransfers int
 }
 
 // evidence holds what all candidates together tell about each.
@@ -59,29 +63,8 @@ type evidence struct {
 	handshakes float64
 }
 
-func (f *ftp) newEvidence(cs []*Connection, candidates []*dataConn, o openSessions) *evidence {
-	e := &evidence{uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
-	for _, c := range cs {
-		t := c.Tuple
-		if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && o.byServer[t.Dst] != nil {
-			e.use(serviceOf(c)).total++
-			if len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0 {
-				e.use(serviceOf(c)).outside++
-			}
-		}
-	}
-	for _, d := range candidates {
-		switch u := e.use(serviceOf(d.conn)); shapeOf(d) {
-		case shapeTransfer:
-			u.transfer++
-		case shapeRequest:
-			u.request++
-		}
-	}
-	e.findMedians()
-	e.findPassive(candidates)
-	e.findHandshakes(candidates)
-	return e
+func newEvidence() *evidence {
+	return &evidence{uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
 }
 
 func (e *evidence) use(s service) *portUse {
@@ -91,6 +74,43 @@ func (e *evidence) use(s service) *portUse {
 		e.uses[s] = u
 	}
 	return u
+}
+
+// see counts a connection to a port of a server. Outside means that its
+// client had no control connection to the server.
+func (e *evidence) see(s service, outside bool) {
+	u := e.use(s)
+	u.total++
+	if outside {
+		u.outside++
+	}
+}
+
+// add counts a candidate.
+func (e *evidence) add(d *dataConn) {
+	u := e.use(serviceOf(d.conn))
+	u.passive = u.passive || !d.active
+	encrypted := !d.active && controlLooksEncrypted(d.candidates)
+	switch shapeOf(d) {
+	case shapeTransfer:
+		u.transfer++
+		if encrypted {
+			u.encryptedTransfers++
+		}
+	case shapeRequest:
+		u.request++
+	case shapeHandshake:
+		if encrypted {
+			u.encryptedHandshakes++
+		}
+	}
+}
+
+// conclude sums up when everything was counted.
+func (e *evidence) conclude() {
+	e.findMedians()
+	e.findPassive()
+	e.findHandshakes()
 }
 
 func (e *evidence) findMedians() {
@@ -107,16 +127,15 @@ func (e *evidence) findMedians() {
 // findPassive collects the ports that can be the server's passive ones: of
 // candidates in the shape of a transfer, or, where all were stopped, of all
 // that nothing speaks against.
-func (e *evidence) findPassive(candidates []*dataConn) {
+func (e *evidence) findPassive() {
 	clear, rest := map[flow.Addr][]uint16{}, map[flow.Addr][]uint16{}
-	for _, d := range candidates {
-		t, u := d.conn.Tuple, e.uses[serviceOf(d.conn)]
+	for s, u := range e.uses {
 		switch {
-		case d.active || u == nil || u.request > 0 || u.outside > 0:
+		case !u.passive || u.request > 0 || u.outside > 0:
 		case u.transfer > 0:
-			clear[t.Dst] = append(clear[t.Dst], t.DstPort)
+			clear[s.server] = append(clear[s.server], s.port)
 		default:
-			rest[t.Dst] = append(rest[t.Dst], t.DstPort)
+			rest[s.server] = append(rest[s.server], s.port)
 		}
 	}
 	for server := range e.median {
@@ -125,7 +144,6 @@ func (e *evidence) findPassive(candidates []*dataConn) {
 			ports = append(ports, rest[server]...)
 		}
 		slices.Sort(ports)
-		ports = slices.Compact(ports)
 		alone := 0
 		for _, p := range ports {
 			if neighbours(ports, p) == 0 {
@@ -141,18 +159,12 @@ func (e *evidence) findPassive(candidates []*dataConn) {
 const fewPassive = 4
 
 // findHandshakes learns how often encrypted sessions encrypt their data.
-func (e *evidence) findHandshakes(candidates []*dataConn) {
+func (e *evidence) findHandshakes() {
 	handshakes, all := 0, 0
-	for _, d := range candidates {
-		if d.active || !controlLooksEncrypted(d.candidates) || neighbours(e.passive[d.conn.Tuple.Dst], d.conn.Tuple.DstPort) == 0 {
-			continue
-		}
-		switch shapeOf(d) {
-		case shapeHandshake:
-			handshakes++
-			all++
-		case shapeTransfer:
-			all++
+	for s, u := range e.uses {
+		if neighbours(e.passive[s.server], s.port) > 0 {
+			handshakes += u.encryptedHandshakes
+			all += u.encryptedHandshakes + u.encryptedTransfers
 		}
 	}
 	e.handshakes = (float64(handshakes) + 1) / (float64(all) + 2)

@@ -19,7 +19,7 @@ func findings(r *Result, f *ftp) []Finding {
 	fs = append(fs, activeFinding(r)...)
 	fs = append(fs, ambiguityFinding(r)...)
 	fs = append(fs, narrowFinding(r)...)
-	if len(r.Sessions) == 0 {
+	if r.Sessions.Len() == 0 {
 		fs = append(fs, Finding{Severity: Info, Title: "No FTP session was found",
 			Advice: "If the servers' control port is not 21 or 990, name it with --control-port."})
 	}
@@ -85,12 +85,12 @@ func farSideFindings(r *Result) []Finding {
 		outcome Outcome
 	}
 	count := map[key]int{}
-	for _, s := range r.Sessions {
+	for s := range r.Sessions.All() {
 		if s.DiedAt == "server" && s.Outcome != OutcomeBlocked && s.DataConnections == 0 {
 			count[key{s.ServerAddr.String(), s.Outcome}]++
 		}
 	}
-	for _, d := range r.Data {
+	for d := range r.Data.All() {
 		if d.DiedAt == "server" && d.Outcome != OutcomeBlocked && d.Mode == "passive" {
 			count[key{d.ServerAddr.String(), d.Outcome}]++
 		}
@@ -113,12 +113,7 @@ func farSideFindings(r *Result) []Finding {
 }
 
 func idleFinding(f *ftp) []Finding {
-	n := 0
-	for _, s := range f.sessions {
-		if s.idle > 0 {
-			n++
-		}
-	}
+	n := f.idle
 	if n == 0 {
 		return nil
 	}
@@ -129,7 +124,7 @@ func idleFinding(f *ftp) []Finding {
 
 func activeFinding(r *Result) []Finding {
 	n := 0
-	for _, d := range r.Data {
+	for d := range r.Data.All() {
 		if d.Mode == "active" && d.Outcome != OutcomeOK {
 			n++
 		}
@@ -144,7 +139,7 @@ func activeFinding(r *Result) []Finding {
 
 func ambiguityFinding(r *Result) []Finding {
 	n := 0
-	for _, d := range r.Data {
+	for d := range r.Data.All() {
 		if d.SessionID == "" {
 			n++
 		}
@@ -152,7 +147,7 @@ func ambiguityFinding(r *Result) []Finding {
 	if n == 0 {
 		return nil
 	}
-	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %d data connections fit several sessions", n, len(r.Data)),
+	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %d data connections fit several sessions", n, r.Data.Len()),
 		Detail: "One client had several control connections to the server at the same time, and the log does not tell which of them a data connection belongs to. The table names the candidates. What died, where and why does not depend on it."}}
 }
 

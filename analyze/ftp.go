@@ -2,9 +2,12 @@ package analyze
 
 import (
 	"cmp"
+	"container/heap"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"iter"
+	"maps"
 	"math"
 	"net/netip"
 	"slices"
@@ -26,18 +29,45 @@ const (
 // A session is an FTP control connection while sessions and data
 // connections are being put together.
 type session struct {
-	conn *Connection
-	fate fate
-	id   string
-	able bool
-	end  int64 // of the control connection, later parts included
-	idle int64 // seconds of silence before it was forgotten; 0 if it was not
-	// later holds what came after the silence.
-	later     []*Connection
-	busyUntil int64       // when the last of data ended
-	data      []*dataConn // those for which it is the best candidate
-	// possible are those for which it is a candidate at all.
-	possible []*dataConn
+	conn      *Connection
+	fate      fate
+	id        string
+	able      bool
+	end       int64 // of the control connection, later parts included
+	idle      int64 // seconds of silence before it was forgotten; 0 if it was not
+	busyUntil int64 // when the last of data ended
+	data      tally // of those for which it is the best candidate
+	// possible is of those for which it is a candidate at all.
+	possible tally
+}
+
+// A tally is what a session needs to know of its data connections.
+type tally struct {
+	n               int
+	passive, active bool
+	established     bool // one of them, at least
+	// blocked is the first one that a rule of the VPC stopped.
+	first, blocked *ending
+}
+
+// ending is how a data connection ended.
+type ending struct {
+	outcome       Outcome
+	diedAt, cause string
+	probability   float64 // that it is the session's
+}
+
+func (t *tally) add(d *dataConn) {
+	t.n++
+	t.passive, t.active = t.passive || !d.active, t.active || d.active
+	t.established = t.established || d.fate.established
+	e := &ending{d.fate.outcome, d.fate.diedAt, d.fate.cause, round(d.pair * d.isFTP)}
+	if t.first == nil {
+		t.first = e
+	}
+	if t.blocked == nil && d.fate.outcome == OutcomeBlocked {
+		t.blocked = e
+	}
 }
 
 // A dataConn is a possible FTP data connection.
@@ -52,78 +82,79 @@ type dataConn struct {
 	pair, isFTP float64
 }
 
-// ftp finds the sessions and the data connections.
+// ftp finds the sessions and the data connections in a stream of connections
+// by their start. It goes through the stream three times, and holds no more
+// than the sessions that are open at a time, and what is known of each port
+// of each FTP server:
+//
+//  1. survey: who serves FTP, and which sessions go on after a silence
+//  2. collect: how each server's ports are used
+//  3. decide: what is a data connection, and of which session
 type ftp struct {
-	control  map[uint16]bool
-	clients  []netip.Prefix
-	servers  []netip.Prefix
-	attr     *attributor
-	logEnd   int64
-	sessions []*session
-	data     []*dataConn
+	control    map[uint16]bool
+	clients    []netip.Prefix
+	servers    []netip.Prefix
+	attr       *attributor
+	logEnd     int64
+	gateway    map[*Interface]*Interface // see roles
+	confidence float64
+
+	serving map[flow.Addr]bool       // servers of able sessions
+	silence map[string]silence       // by session
+	partOf  map[connectionKey]string // the session that a later part belongs to
+	idle    int                      // sessions that a NAT gateway has forgotten
+
+	// session and data take the rows; settle takes each connection with what
+	// is known of it.
+	session func(Session)
+	data    func(DataConnection)
+	settle  func(*Connection, roles)
 }
 
-// find fills sessions and data from all connections, which are in time
-// order.
-func (f *ftp) find(cs []*Connection) {
-	f.findSessions(cs)
-	f.findIdle()
-	open := f.byPair()
-	var candidates []*dataConn
-	translated := translatedTo(cs, open)
-	for _, c := range cs {
-		if c.Unsolicited && translated[c.Tuple.Reverse()] {
-			continue // a straggler of a connection that the gateway has forgotten
-		}
-		if d := f.candidate(c, open); d != nil {
-			candidates = append(candidates, d)
-		}
-	}
-	ev := f.newEvidence(cs, candidates, open)
-	for _, d := range candidates {
-		d.isFTP = probability(ev.logOdds(d))
-		if d.isFTP > 0.5 {
-			f.data = append(f.data, d)
-		}
-	}
-	f.pair()
+// silence is what came to light of a session after it was silent for longer
+// than a NAT gateway remembers.
+type silence struct{ end, seconds int64 }
+
+// connectionKey names a connection across the passes.
+type connectionKey struct {
+	tuple flow.Tuple
+	start int64
+	iface string
 }
 
-// translatedTo returns the five-tuples that connections to the sessions'
-// servers had behind a NAT gateway.
-func translatedTo(cs []*Connection, o openSessions) map[flow.Tuple]bool {
-	tuples := map[flow.Tuple]bool{}
-	for _, c := range cs {
-		if c.Outside != nil && !c.Unsolicited && o.byServer[c.Tuple.Dst] != nil {
-			tuples[c.Outside.Header] = true
-		}
-	}
-	return tuples
+func (c *Connection) key() connectionKey {
+	return connectionKey{c.Tuple, c.Start, c.best().Interface.ID}
+}
+
+// find goes through the connections, which are in time order and the same at
+// each call.
+func (f *ftp) find(connections func() iter.Seq[*Connection]) {
+	f.survey(connections())
+	ev := f.collect(connections())
+	f.decide(connections(), ev)
 }
 
 func matches(ps []netip.Prefix, a flow.Addr) bool {
 	return len(ps) == 0 || slices.ContainsFunc(ps, func(p netip.Prefix) bool { return p.Contains(a.Netip()) })
 }
 
-// findSessions takes every TCP connection to a control port that somebody in
-// the VPC opened, or that was let in. What scanners send to port 21 and a
-// filter rejects is no session.
-func (f *ftp) findSessions(cs []*Connection) {
-	for _, c := range cs {
-		if c.Tuple.Proto != flow.TCP || !f.control[c.Tuple.DstPort] || c.Unsolicited {
-			continue
-		}
-		if c.Client == nil && c.Inside == nil && c.Server != nil && c.Server.FromInitiator.Accepted == 0 {
-			continue
-		}
-		if !matches(f.clients, c.Tuple.Src) || !matches(f.servers, c.Tuple.Dst) {
-			continue
-		}
-		s := &session{conn: c, fate: fateOf(c, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
-		b := c.best()
-		s.able = s.fate.established && b.FromInitiator.Accepted >= ableToServer && b.FromResponder.Accepted >= ableToClient
-		f.sessions = append(f.sessions, s)
+// asSession returns the connection as a session if it is one: a TCP
+// connection to a control port that somebody in the VPC opened, or that was
+// let in. What scanners send to port 21 and a filter rejects is no session.
+func (f *ftp) asSession(c *Connection) *session {
+	if c.Tuple.Proto != flow.TCP || !f.control[c.Tuple.DstPort] || c.Unsolicited {
+		return nil
 	}
+	if c.Client == nil && c.Inside == nil && c.Server != nil && c.Server.FromInitiator.Accepted == 0 {
+		return nil
+	}
+	if !matches(f.clients, c.Tuple.Src) || !matches(f.servers, c.Tuple.Dst) {
+		return nil
+	}
+	s := &session{conn: c, fate: fateOf(c, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
+	b := c.best()
+	s.able = s.fate.established && b.FromInitiator.Accepted >= ableToServer && b.FromResponder.Accepted >= ableToClient
+	return s
 }
 
 // rowID names a row by what identifies it in the log, so that it keeps its
@@ -133,24 +164,67 @@ func rowID(kind string, c *Connection) string {
 	return kind + "-" + hex.EncodeToString(h[:6])
 }
 
-// findIdle joins what follows a silence to the session before it: packets of
-// the same five-tuple without a SYN, after longer than a NAT gateway
-// remembers.
-func (f *ftp) findIdle() {
-	last := map[flow.Tuple]*session{}
-	kept := f.sessions[:0]
-	for _, s := range f.sessions {
-		if before := last[s.conn.Tuple]; before != nil && continues(before.conn, s.conn) {
-			before.idle = s.conn.Start - before.end
-			before.end = s.end
-			before.later = append(before.later, s.conn)
+// longestIdle is the longest silence, in seconds, behind which packets are
+// still taken for the rest of a session.
+const longestIdle = 6 * 3600
+
+// survey finds the servers, and joins what follows a silence to the session
+// before it: packets of the same five-tuple without a SYN, after longer than
+// a NAT gateway remembers.
+func (f *ftp) survey(cs iter.Seq[*Connection]) {
+	f.serving, f.silence, f.partOf = map[flow.Addr]bool{}, map[string]silence{}, map[connectionKey]string{}
+	last := recent[*session]{keep: longestIdle}
+	for c := range cs {
+		s := f.asSession(c)
+		if s == nil {
 			continue
 		}
-		s.idle = longestSilence(s.conn)
-		last[s.conn.Tuple] = s
-		kept = append(kept, s)
+		if before, ok := last.get(c.Tuple, c.Start); ok && continues(before.conn, c) {
+			f.silence[before.id] = silence{s.end, c.Start - before.end}
+			f.partOf[c.key()] = before.id
+			before.end = s.end
+			last.put(c.Tuple, before, before.end)
+			continue
+		}
+		if gap := longestSilence(c); gap > 0 {
+			f.silence[s.id] = silence{s.end, gap}
+		}
+		last.put(c.Tuple, s, s.end)
+		f.serving[c.Tuple.Dst] = f.serving[c.Tuple.Dst] || s.able
 	}
-	f.sessions = kept
+	maps.DeleteFunc(f.serving, func(_ flow.Addr, able bool) bool { return !able })
+}
+
+// recent is a map by five-tuple that forgets what was over more than keep
+// seconds before.
+type recent[T any] struct {
+	keep  int64
+	all   map[flow.Tuple]recently[T]
+	sweep int // the size at which it looks for what to forget
+}
+
+type recently[T any] struct {
+	value T
+	end   int64
+}
+
+// get returns the value put last for t, unless it was over too long before
+// now.
+func (r *recent[T]) get(t flow.Tuple, now int64) (T, bool) {
+	v, ok := r.all[t]
+	return v.value, ok && now-v.end <= r.keep
+}
+
+// put keeps a value that is over at the time end.
+func (r *recent[T]) put(t flow.Tuple, value T, end int64) {
+	if r.all == nil {
+		r.all, r.sweep = map[flow.Tuple]recently[T]{}, 1024
+	}
+	r.all[t] = recently[T]{value, end}
+	if len(r.all) >= r.sweep {
+		maps.DeleteFunc(r.all, func(_ flow.Tuple, v recently[T]) bool { return end-v.end > r.keep })
+		r.sweep = 2*len(r.all) + 1024
+	}
 }
 
 // continues reports whether c can only be what is left of the connection
@@ -183,48 +257,201 @@ func longestSilence(c *Connection) int64 {
 	return 0
 }
 
+// collect learns how the servers' ports are used.
+func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
+	e := newEvidence()
+	f.walk(cs, visitor{
+		connection: func(c *Connection, d *dataConn, o *openSessions) {
+			t := c.Tuple
+			if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && f.serving[t.Dst] {
+				e.see(serviceOf(c), len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0)
+			}
+			if d != nil {
+				e.add(d)
+			}
+		},
+	})
+	e.conclude()
+	return e
+}
+
+// decide makes the rows, and settles every connection.
+func (f *ftp) decide(cs iter.Seq[*Connection], ev *evidence) {
+	f.walk(cs, visitor{
+		opened: func(s *session) { f.settle(s.conn, roles{session: s, gateway: f.gateway}) },
+		later:  func(c *Connection, s *session) { f.settle(c, roles{session: s, gateway: f.gateway}) },
+		closed: func(s *session) {
+			if s.idle > 0 {
+				f.idle++
+			}
+			f.session(s.row())
+		},
+		connection: func(c *Connection, d *dataConn, _ *openSessions) {
+			r := roles{gateway: f.gateway}
+			if d != nil {
+				if d.isFTP = probability(ev.logOdds(d)); d.isFTP > 0.5 {
+					d.assign()
+					f.data(d.row(f.confidence))
+					r.data = d
+				}
+			}
+			f.settle(c, r)
+		},
+	})
+}
+
+// A visitor is told what walk comes to. Only connection has to be set.
+type visitor struct {
+	opened, closed func(*session)
+	later          func(*Connection, *session) // a later part of a session
+	// connection is told of every other connection, with the possible data
+	// connection that it is or nil, when the sessions that were open at its
+	// start are known.
+	connection func(*Connection, *dataConn, *openSessions)
+}
+
+// walk goes through the connections in time order, and keeps the sessions
+// that are open.
+func (f *ftp) walk(cs iter.Seq[*Connection], v visitor) {
+	w := &walker{ftp: f, visitor: v, open: newOpenSessions(), translated: recent[bool]{keep: longestIdle}}
+	for c := range cs {
+		w.take(c)
+	}
+	w.release()
+	w.open.closeBefore(forever, v.closed)
+}
+
+// walker is the state of walk.
+type walker struct {
+	*ftp
+	visitor
+	open *openSessions
+	// waiting start at the same second, and further ones may.
+	waiting []*Connection
+	// translated holds the five-tuples that connections to the servers had
+	// behind a NAT gateway.
+	translated recent[bool]
+}
+
+// take takes the next connection.
+func (w *walker) take(c *Connection) {
+	if len(w.waiting) > 0 && w.waiting[0].Start < c.Start {
+		w.release()
+		w.open.closeBefore(c.Start-1, w.closed)
+	}
+	if c.Outside != nil && !c.Unsolicited && w.serving[c.Tuple.Dst] {
+		w.translated.put(c.Outside.Header, true, c.End)
+	}
+	switch id, isPart := w.partOf[c.key()]; {
+	case isPart:
+		if s := w.open.byID[id]; s != nil && w.later != nil {
+			w.later(c, s)
+		}
+	case !w.takeSession(c):
+		w.waiting = append(w.waiting, c)
+	}
+}
+
+// takeSession opens a session if the connection is one.
+func (w *walker) takeSession(c *Connection) bool {
+	s := w.asSession(c)
+	if s == nil {
+		return false
+	}
+	if after, ok := w.silence[s.id]; ok {
+		s.end, s.idle = max(s.end, after.end), after.seconds
+	}
+	w.open.add(s)
+	if w.opened != nil {
+		w.opened(s)
+	}
+	return true
+}
+
+// release visits the connections that wait.
+func (w *walker) release() {
+	for _, c := range w.waiting {
+		if _, straggler := w.translated.get(c.Tuple.Reverse(), c.Start); c.Unsolicited && straggler {
+			w.connection(c, nil, w.open) // of a connection that the gateway has forgotten
+			continue
+		}
+		w.connection(c, w.candidate(c, w.open), w.open)
+	}
+	w.waiting = w.waiting[:0]
+}
+
 // A pairKey is a client and a server.
 type pairKey struct{ client, server flow.Addr }
 
-// openSessions holds the able sessions by client and server, and by server
-// alone.
+// openSessions holds the sessions that are open: the able ones by client and
+// server, and by server alone.
 type openSessions struct {
 	byPair   map[pairKey]*sessionList
 	byServer map[flow.Addr]*sessionList
+	byID     map[string]*session
+	byEnd    sessionHeap
 }
 
-func (f *ftp) byPair() openSessions {
-	o := openSessions{byPair: map[pairKey]*sessionList{}, byServer: map[flow.Addr]*sessionList{}}
-	for _, s := range f.sessions {
-		if s.able {
-			k := pairKey{s.conn.Tuple.Src, s.conn.Tuple.Dst}
-			add(o.byPair, k, s)
-			add(o.byServer, k.server, s)
-		}
-	}
-	return o
+func newOpenSessions() *openSessions {
+	return &openSessions{byPair: map[pairKey]*sessionList{}, byServer: map[flow.Addr]*sessionList{}, byID: map[string]*session{}}
 }
+
+func (o *openSessions) add(s *session) {
+	o.byID[s.id] = s
+	heap.Push(&o.byEnd, s)
+	if s.able {
+		k := s.pairKey()
+		add(o.byPair, k, s)
+		add(o.byServer, k.server, s)
+	}
+}
+
+func (s *session) pairKey() pairKey { return pairKey{s.conn.Tuple.Src, s.conn.Tuple.Dst} }
 
 func add[K comparable](m map[K]*sessionList, k K, s *session) {
 	if m[k] == nil {
 		m[k] = &sessionList{}
 	}
-	m[k].add(s)
+	m[k].sessions = append(m[k].sessions, s)
+}
+
+func remove[K comparable](m map[K]*sessionList, k K, s *session) {
+	l := m[k]
+	if l.sessions = slices.DeleteFunc(l.sessions, func(x *session) bool { return x == s }); len(l.sessions) == 0 {
+		delete(m, k)
+	}
+}
+
+// closeBefore takes out the sessions that ended before t.
+func (o *openSessions) closeBefore(t int64, closed func(*session)) {
+	for len(o.byEnd) > 0 && o.byEnd[0].end < t {
+		s := heap.Pop(&o.byEnd).(*session)
+		delete(o.byID, s.id)
+		if s.able {
+			remove(o.byPair, s.pairKey(), s)
+			remove(o.byServer, s.pairKey().server, s)
+		}
+		if closed != nil {
+			closed(s)
+		}
+	}
+}
+
+// sessionHeap is a heap of sessions by their end.
+type sessionHeap []*session
+
+func (h sessionHeap) Len() int           { return len(h) }
+func (h sessionHeap) Less(i, j int) bool { return h[i].end < h[j].end }
+func (h sessionHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *sessionHeap) Push(x any)        { *h = append(*h, x.(*session)) }
+func (h *sessionHeap) Pop() any {
+	last := (*h)[len(*h)-1]
+	*h = (*h)[:len(*h)-1]
+	return last
 }
 
 // A sessionList holds sessions by start. The nil list is empty.
-type sessionList struct {
-	sessions []*session
-	reach    []int64 // the latest end among the sessions up to each
-}
-
-func (l *sessionList) add(s *session) {
-	end := s.end
-	if n := len(l.reach); n > 0 {
-		end = max(end, l.reach[n-1])
-	}
-	l.sessions, l.reach = append(l.sessions, s), append(l.reach, end)
-}
+type sessionList struct{ sessions []*session }
 
 // during returns the sessions, in order of their start, whose control
 // connection lived at time t. Times are whole seconds, so one second more
@@ -233,20 +460,18 @@ func (l *sessionList) during(t int64) []*session {
 	if l == nil {
 		return nil
 	}
-	n, _ := slices.BinarySearchFunc(l.sessions, t+1, func(s *session, t int64) int { return cmp.Compare(s.conn.Start, t) })
 	var in []*session
-	for n--; n >= 0 && l.reach[n] >= t-1; n-- {
-		if s := l.sessions[n]; t <= s.end+1 {
+	for _, s := range l.sessions {
+		if s.conn.Start <= t && t <= s.end+1 {
 			in = append(in, s)
 		}
 	}
-	slices.Reverse(in)
 	return in
 }
 
 // candidate returns the connection as a possible data connection, or nil:
 // passive from the client to a port above 1023, or active from the server.
-func (f *ftp) candidate(c *Connection, o openSessions) *dataConn {
+func (f *ftp) candidate(c *Connection, o *openSessions) *dataConn {
 	t := c.Tuple
 	if t.Proto != flow.TCP || f.control[t.DstPort] || f.control[t.SrcPort] || t.DstPort < 1024 {
 		return nil
@@ -285,31 +510,29 @@ func isActiveSource(port uint16) bool { return port == activeSource || port == a
 
 func probability(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
 
-// pair gives every data connection, in time order, the session that fits
-// best. FTP carries one data connection at a time per control connection, so
-// a session that is transferring is nearly out; of the others the one whose
-// last event is nearest is preferred, but only a little: which of several
-// sessions that one client opened at the same time it was, the log mostly
-// does not tell.
-func (f *ftp) pair() {
-	for _, d := range f.data {
-		weights := make(map[*session]float64, len(d.candidates))
-		total := 0.0
-		for _, s := range d.candidates {
-			w := s.weight(d)
-			weights[s] = w
-			total += w
-			s.possible = append(s.possible, d)
-		}
-		slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
-		d.best = d.candidates[0]
-		d.pair = weights[d.best] / total
-		if d.best.busy(d) {
-			d.pair = min(d.pair, overlapProbability)
-		}
-		d.best.data = append(d.best.data, d)
-		d.best.busyUntil = max(d.best.busyUntil, d.freeAgain())
+// assign gives the data connection the session that fits best, and is called
+// in time order. FTP carries one data connection at a time per control
+// connection, so a session that is transferring is nearly out; of the others
+// the one whose last event is nearest is preferred, but only a little: which
+// of several sessions that one client opened at the same time it was, the log
+// mostly does not tell.
+func (d *dataConn) assign() {
+	weights := make(map[*session]float64, len(d.candidates))
+	total := 0.0
+	for _, s := range d.candidates {
+		w := s.weight(d)
+		weights[s] = w
+		total += w
+		s.possible.add(d)
 	}
+	slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
+	d.best = d.candidates[0]
+	d.pair = weights[d.best] / total
+	if d.best.busy(d) {
+		d.pair = min(d.pair, overlapProbability)
+	}
+	d.best.data.add(d)
+	d.best.busyUntil = max(d.best.busyUntil, d.freeAgain())
 }
 
 // overlapWeight is how likely it is that a session that already has a data
@@ -343,26 +566,11 @@ func (s *session) weight(d *dataConn) float64 {
 	return 1 / float64(2+max(0, d.conn.Start-max(s.conn.Start, s.busyUntil)))
 }
 
-// rows turns the sessions and data connections into their tables. A data
-// connection is claimed by a session when its probability reaches
-// confidence.
-func (f *ftp) rows(confidence float64) ([]Session, []DataConnection) {
-	var sessions []Session
-	for _, s := range f.sessions {
-		sessions = append(sessions, s.row())
-	}
-	var data []DataConnection
-	for _, d := range f.data {
-		data = append(data, d.row(confidence))
-	}
-	return sessions, data
-}
-
 func (s *session) row() Session {
 	c, l := s.conn, s.conn.best()
 	r := Session{
 		ID: s.id, ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
-		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown", DataConnections: len(s.data),
+		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown", DataConnections: s.data.n,
 		BytesToServer: l.FromInitiator.AcceptedBytes, BytesToClient: l.FromResponder.AcceptedBytes,
 	}
 	if c.Tuple.DstPort == implicitTLS {
@@ -384,20 +592,16 @@ func (s *session) row() Session {
 // mode is that of the session's data connections; if it is nobody's best
 // candidate, of those that it may have carried.
 func (s *session) mode() string {
-	passive, active := false, false
-	data := s.data
-	if len(data) == 0 {
-		data = s.possible
-	}
-	for _, d := range data {
-		passive, active = passive || !d.active, active || d.active
+	t := s.data
+	if t.n == 0 {
+		t = s.possible
 	}
 	switch {
-	case passive && active:
+	case t.passive && t.active:
 		return "mixed"
-	case passive:
+	case t.passive:
 		return "passive"
-	case active:
+	case t.active:
 		return "active"
 	}
 	return "none"
@@ -416,29 +620,24 @@ func (s *session) outcome() (o Outcome, diedAt, cause string, confidence float64
 	if s.idle > 0 {
 		return OutcomeIdleTimeout, "P2", idleCause(s.idle), 0.9
 	}
-	for _, d := range s.data {
-		if d.fate.outcome == OutcomeBlocked {
-			return OutcomeBlocked, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
-		}
+	if e := cmp.Or(s.data.blocked, s.data.failed()); e != nil {
+		return e.outcome, e.diedAt, "a data connection: " + e.cause, e.probability
 	}
-	if d := s.failed(); d != nil {
-		return d.fate.outcome, d.fate.diedAt, "a data connection: " + d.fate.cause, round(d.pair * d.isFTP)
+	if s.data.n == 0 && s.possible.n > 0 && s.fate.outcome == OutcomeOK {
+		return OutcomeOK, "", fmt.Sprintf("%s fit it, and other sessions better", plural(s.possible.n, "data connection")), 0.5
 	}
-	if len(s.data) == 0 && len(s.possible) > 0 && s.fate.outcome == OutcomeOK {
-		return OutcomeOK, "", fmt.Sprintf("%s fit it, and other sessions better", plural(len(s.possible), "data connection")), 0.5
-	}
-	if len(s.data) == 0 && s.fate.outcome == OutcomeOK {
+	if s.data.n == 0 && s.fate.outcome == OutcomeOK {
 		return OutcomeNoData, "", "no data connection belongs to it", 0.9
 	}
 	return s.fate.outcome, s.fate.diedAt, s.fate.cause, 0.95
 }
 
-// failed returns the first data connection if none got through.
-func (s *session) failed() *dataConn {
-	if len(s.data) == 0 || slices.ContainsFunc(s.data, func(d *dataConn) bool { return d.fate.established }) {
+// failed returns how the first data connection ended if none got through.
+func (t *tally) failed() *ending {
+	if t.established {
 		return nil
 	}
-	return s.data[0]
+	return t.first
 }
 
 func (d *dataConn) row(confidence float64) DataConnection {
@@ -472,3 +671,24 @@ func (d *dataConn) row(confidence float64) DataConnection {
 // round keeps three digits of a probability: more would be noise, and two
 // machines could differ in them.
 func round(p float64) float64 { return math.Round(p*1000) / 1000 }
+
+func compareSessions(a, b Session) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), a.tuple().Compare(b.tuple()), cmp.Compare(a.End, b.End), cmp.Compare(a.ID, b.ID))
+}
+
+func (s Session) tuple() flow.Tuple {
+	return flow.Tuple{Src: s.ClientAddr, Dst: s.ServerAddr, SrcPort: s.ClientPort, DstPort: s.ServerPort, Proto: flow.TCP}
+}
+
+func compareData(a, b DataConnection) int {
+	return cmp.Or(cmp.Compare(a.Start, b.Start), a.tuple().Compare(b.tuple()), cmp.Compare(a.End, b.End), cmp.Compare(a.ID, b.ID))
+}
+
+// tuple is from the initiator, which in active mode is the server.
+func (d DataConnection) tuple() flow.Tuple {
+	t := flow.Tuple{Src: d.ClientAddr, Dst: d.ServerAddr, SrcPort: d.ClientPort, DstPort: d.ServerPort, Proto: flow.TCP}
+	if d.Mode == "active" {
+		return t.Reverse()
+	}
+	return t
+}

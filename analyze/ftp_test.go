@@ -14,7 +14,7 @@ func TestSessionsDuring(t *testing.T) {
 		start := int64(0)
 		for range rng.IntN(40) {
 			start += int64(rng.IntN(5))
-			l.add(&session{conn: &Connection{Start: start}, end: start + int64(rng.IntN(1+rng.IntN(60)))})
+			l.sessions = append(l.sessions, &session{conn: &Connection{Start: start}, end: start + int64(rng.IntN(1+rng.IntN(60)))})
 		}
 		for at := int64(-3); at < start+70; at++ {
 			var want []*session
@@ -40,7 +40,7 @@ func TestSessionThatMayHaveCarriedData(t *testing.T) {
 	if o, _, _, _ := s.outcome(); o != OutcomeNoData || s.mode() != "none" {
 		t.Errorf("without candidates: got %s, %s; want %s, none", o, s.mode(), OutcomeNoData)
 	}
-	s.possible = []*dataConn{{}}
+	s.possible.add(&dataConn{})
 	if o, _, cause, confidence := s.outcome(); o != OutcomeOK || confidence != 0.5 || s.mode() != "passive" {
 		t.Errorf("with a candidate: got %s (%s) at %v, %s; want %s at 0.5, passive", o, cause, confidence, s.mode(), OutcomeOK)
 	}

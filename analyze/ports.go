@@ -71,18 +71,18 @@ func newDemand(t topology, a *attributor, entries int) *demand {
 
 // add counts one connection at every filter on its way.
 func (d *demand) add(c *Connection, r roles) {
-	if c.Unsolicited || !answered(c) && !r.isFTP(c) {
+	if c.Unsolicited || !answered(c) && !r.isFTP() {
 		return
 	}
 	for _, h := range r.hops(c) {
-		if !h.reached && !r.isFTP(c) {
+		if !h.reached && !r.isFTP() {
 			continue
 		}
 		purpose, chosenBy := r.purpose(c, h)
 		for _, v := range filtersAt(d.attr.checkAt(h), h) {
 			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
 			d.slot(k).add(h, v.Rule)
-			if r.isFTP(c) {
+			if r.isFTP() {
 				d.use(ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}).add(c, h, v, r)
 			}
 		}

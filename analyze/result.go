@@ -1,6 +1,7 @@
 package analyze
 
 import (
+	"cmp"
 	"time"
 
 	"ephemera/ingest/flow"
@@ -18,14 +19,29 @@ type Result struct {
 	Findings []Finding `json:"findings"`
 	// Rules are the filters that passive FTP meets on its way, in the order
 	// of the way: eleven through a NAT gateway.
-	Rules       []RuleUse        `json:"rules"`
-	Sessions    []Session        `json:"sessions"`
-	Data        []DataConnection `json:"data_connections"`
-	Mappings    []Mapping        `json:"nat_mappings"`
-	Rejects     []RejectedFlow   `json:"rejects"`
-	Ports       []PortDemand     `json:"port_ranges"`
-	NATGateways []NATInterface   `json:"nat_gateways"`
-	Warnings    []string         `json:"warnings"`
+	Rules       []RuleUse             `json:"rules"`
+	Sessions    *Rows[Session]        `json:"sessions"`
+	Data        *Rows[DataConnection] `json:"data_connections"`
+	Mappings    *Rows[Mapping]        `json:"nat_mappings"`
+	Rejects     *Rows[RejectedFlow]   `json:"rejects"`
+	Ports       []PortDemand          `json:"port_ranges"`
+	NATGateways []NATInterface        `json:"nat_gateways"`
+	Warnings    []string              `json:"warnings"`
+}
+
+// Close removes the temporary files that hold rows. The rows are not valid
+// afterwards.
+func (r *Result) Close() {
+	r.Sessions.close()
+	r.Data.close()
+	r.Mappings.close()
+	r.Rejects.close()
+}
+
+// Err returns the first error of reading rows back: to be looked at behind
+// the last use.
+func (r *Result) Err() error {
+	return cmp.Or(r.Sessions.Err(), r.Data.Err(), r.Mappings.Err(), r.Rejects.Err())
 }
 
 // Time is a point in time in Unix seconds, written in RFC 3339, UTC. The

@@ -13,37 +13,23 @@ const (
 	purposeOther   = "other"
 )
 
-// roles tells what FTP knows of a connection.
+// roles tells what FTP knows of one connection.
 type roles struct {
-	session map[*Connection]*session
-	data    map[*Connection]*dataConn
+	session *session  // whose control connection it is; nil if it is none
+	data    *dataConn // the data connection that it is; nil if it is none
 	// gateway is the NAT gateway's interface that most connections of a
 	// client's interface went through: the one that a connection would have
 	// met which died before.
 	gateway map[*Interface]*Interface
 }
 
-func (f *ftp) roles() roles {
-	r := roles{session: map[*Connection]*session{}, data: map[*Connection]*dataConn{}}
-	for _, s := range f.sessions {
-		r.session[s.conn] = s
-		for _, c := range s.later {
-			r.session[c] = s
-		}
-	}
-	for _, d := range f.data {
-		r.data[d.conn] = d
-	}
-	return r
-}
-
 // isFTP reports whether the connection is an FTP control or data connection.
-func (r roles) isFTP(c *Connection) bool { return r.session[c] != nil || r.data[c] != nil }
+func (r roles) isFTP() bool { return r.session != nil || r.data != nil }
 
 // purpose names what the packets of one way are for, and who picked the port
 // that they go to.
 func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
-	active := r.data[c] != nil && r.data[c].active
+	active := r.data != nil && r.data.active
 	switch {
 	case !h.fromInitiator:
 		purpose, chosenBy = purposeReply, ChosenClient
@@ -53,18 +39,18 @@ func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
 		if active {
 			chosenBy = ChosenFixed
 		}
-	case r.session[c] != nil:
+	case r.session != nil:
 		return purposeControl, ChosenFixed
 	case active:
 		return purposeData, ChosenClient
-	case r.data[c] != nil:
+	case r.data != nil:
 		return purposeData, ChosenServer
 	case c.Tuple.DstPort < 1024 || wellKnown[c.Tuple.DstPort]:
 		chosenBy = ChosenFixed
 	default:
 		chosenBy = ChosenServer
 	}
-	if !r.isFTP(c) {
+	if !r.isFTP() {
 		purpose = purposeOther
 	}
 	return purpose, chosenBy
@@ -122,7 +108,7 @@ func (r roles) hops(c *Connection) []hop {
 // allStops returns the stops of the way through the NAT gateway even if the
 // connection died before it.
 func (r roles) allStops(c *Connection) []stop {
-	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP(c) || c.Server != nil {
+	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP() || c.Server != nil {
 		return c.stops()
 	}
 	return []stop{{P1, c.Client, true}, {P2, nil, true}, {P3, nil, true}, {P4, nil, false}, {P5, nil, false}, {P6, c.Client, false}}
@@ -161,7 +147,7 @@ func rejects(c *Connection, a *attributor, r roles, confidence float64) []Reject
 			a.verify(l, fromInitiator)
 			for _, d := range a.denials(l, fromInitiator) {
 				row := rejectedFlow(l, c.point(l, fromInitiator), fromInitiator, d)
-				row.SessionID = r.sessionID(c, confidence)
+				row.SessionID = r.sessionID(confidence)
 				rows = append(rows, row)
 			}
 		}
@@ -171,12 +157,12 @@ func rejects(c *Connection, a *attributor, r roles, confidence float64) []Reject
 
 // sessionID names the session that the connection belongs to, if the log
 // decides it.
-func (r roles) sessionID(c *Connection, confidence float64) string {
-	if s := r.session[c]; s != nil {
-		return s.id
-	}
-	if d := r.data[c]; d != nil && d.pair*d.isFTP >= confidence {
-		return d.best.id
+func (r roles) sessionID(confidence float64) string {
+	switch {
+	case r.session != nil:
+		return r.session.id
+	case r.data != nil && r.data.pair*r.data.isFTP >= confidence:
+		return r.data.best.id
 	}
 	return ""
 }

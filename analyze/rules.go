@@ -84,11 +84,11 @@ func (d *demand) ruleUses() []RuleUse {
 }
 
 // fate returns how far an FTP connection came.
-func (r roles) fate(c *Connection) fate {
-	if s := r.session[c]; s != nil {
-		return s.fate
+func (r roles) fate() fate {
+	if r.session != nil {
+		return r.session.fate
 	}
-	return r.data[c].fate
+	return r.data.fate
 }
 
 // certainFTP is how probable it must be that a stopped connection was FTP
@@ -96,8 +96,8 @@ func (r roles) fate(c *Connection) fate {
 // range for nothing. What worked always counts, so that it goes on working.
 const certainFTP = 0.9
 
-func (r roles) certain(c *Connection) bool {
-	d := r.data[c]
+func (r roles) certain() bool {
+	d := r.data
 	return d == nil || d.fate.established || d.isFTP >= certainFTP
 }
 
@@ -105,7 +105,7 @@ func (r roles) certain(c *Connection) bool {
 func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
 	u.attempted.Add(h.tuple.DstPort)
 	u.peers[h.peer()] = true
-	if r.certain(c) {
+	if r.certain() {
 		server := c.Tuple.Dst
 		if u.byServer[server] == nil {
 			u.byServer[server] = &rules.PortBitmap{}
@@ -119,7 +119,7 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
 			u.entries[v.Rule] = true
 		}
 	}
-	u.stop(h, r.fate(c))
+	u.stop(h, r.fate())
 }
 
 // stop counts the connection if it was here that it was stopped.

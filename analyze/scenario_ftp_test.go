@@ -85,10 +85,10 @@ func TestScenarioUnsolicitedIsNoDemand(t *testing.T) {
 			}
 		}
 		expect(t, got, "reject P4 nacl acl-public 90 1p", "map 10.0.1.5:40000 = 10.0.0.220:20001", "map 10.0.1.5:40001 = 10.0.0.220:31417")
-		if len(got.Sessions) != 1 {
-			t.Errorf("sessions: got %d, want 1: the scanner's is none", len(got.Sessions))
+		if got.Sessions.Len() != 1 {
+			t.Errorf("sessions: got %d, want 1: the scanner's is none", got.Sessions.Len())
 		}
-		for _, d := range got.Data {
+		for d := range got.Data.All() {
 			if strings.HasPrefix(d.ServerAddr.String(), "198.51.100.") {
 				t.Errorf("got the scanner's packets as data connection %+v, want none", d)
 			}
@@ -238,11 +238,11 @@ func TestScenarioBruteForceBurst(t *testing.T) {
 		if d := time.Since(began); d > 3*time.Second {
 			t.Errorf("got %v for %d connections, want less than 3 s", d, n)
 		}
-		if len(r.Sessions) != n || len(r.Mappings) != n {
-			t.Errorf("got %d sessions and %d mappings, want %d of each", len(r.Sessions), len(r.Mappings), n)
+		if r.Sessions.Len() != n || r.Mappings.Len() != n {
+			t.Errorf("got %d sessions and %d mappings, want %d of each", r.Sessions.Len(), r.Mappings.Len(), n)
 		}
 		sure, wrong := 0, 0
-		for _, m := range r.Mappings {
+		for m := range r.Mappings.All() {
 			if m.Confidence < 0.9 {
 				continue
 			}
@@ -263,10 +263,10 @@ func TestScenarioIdenticalConnectionsAreUnsure(t *testing.T) {
 		r := analysed(t, calls(f,
 			"10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 14p/820b 12p/1200b 100..130",
 			"10.0.1.5:40002 > 10.0.0.220:20002 > 203.0.113.10:21 14p/820b 12p/1200b 100..130"), Options{Network: network(t)})
-		if len(r.Mappings) != 2 {
-			t.Fatalf("got %d mappings, want 2", len(r.Mappings))
+		if r.Mappings.Len() != 2 {
+			t.Fatalf("got %d mappings, want 2", r.Mappings.Len())
 		}
-		for _, m := range r.Mappings {
+		for m := range r.Mappings.All() {
 			if m.Confidence > 0.55 || len(m.Candidates) != 1 {
 				t.Errorf("%d: got confidence %v and candidates %v, want a half and the other one", m.ClientPort, m.Confidence, m.Candidates)
 			}
@@ -318,8 +318,8 @@ func TestScenarioReuseAfterSilence(t *testing.T) {
 			"10.0.1.5:40000 > 10.0.0.220:20001 > 203.0.113.10:21 14p/820b 12p/1200b 100..112 open",
 			"10.0.1.5:40000 > 10.0.0.220:20009 > 203.0.113.10:21 15p/880b 13p/1300b 620..632"), Options{Network: network(t)})
 		expect(t, r, "map 10.0.1.5:40000 = 10.0.0.220:20001", "map 10.0.1.5:40000 = 10.0.0.220:20009")
-		if len(r.Sessions) != 2 {
-			t.Errorf("got %d sessions, want 2", len(r.Sessions))
+		if r.Sessions.Len() != 2 {
+			t.Errorf("got %d sessions, want 2", r.Sessions.Len())
 		}
 	})
 }
@@ -402,8 +402,8 @@ func TestScenarioClientAndServerFilters(t *testing.T) {
 			o := Options{Network: network(t), Clients: prefixes(x.client), Servers: prefixes(x.server)}
 			r := analysed(t, calls(f, lines...), o)
 			expect(t, r, x.want...)
-			if len(r.Sessions) != len(r.Data) {
-				t.Errorf("client %q, server %q: got %d sessions and %d data connections, want as many", x.client, x.server, len(r.Sessions), len(r.Data))
+			if r.Sessions.Len() != r.Data.Len() {
+				t.Errorf("client %q, server %q: got %d sessions and %d data connections, want as many", x.client, x.server, r.Sessions.Len(), r.Data.Len())
 			}
 		})
 	}
@@ -443,15 +443,15 @@ func TestScenarioBurstOfBlockedTransfers(t *testing.T) {
 	inFormats(t, func(t *testing.T, f logFormat) {
 		r := analysed(t, calls(f, lines...), Options{Network: network(t, "acl-public in 90 deny tcp 31000-31999 0.0.0.0/0")})
 		blocked := 0
-		for _, d := range r.Data {
+		for d := range r.Data.All() {
 			if d.Outcome == OutcomeBlocked && d.DiedAt == "P4" {
 				blocked++
 			}
 		}
-		if blocked != 100 || len(r.Sessions) != 1 {
-			t.Errorf("got %d sessions and %d transfers blocked at P4, want 1 and 100", len(r.Sessions), blocked)
+		if blocked != 100 || r.Sessions.Len() != 1 {
+			t.Errorf("got %d sessions and %d transfers blocked at P4, want 1 and 100", r.Sessions.Len(), blocked)
 		}
-		for _, m := range r.Mappings {
+		for m := range r.Mappings.All() {
 			if m.Confidence >= 0.9 && m.ClientPort != 40000 && truth[m.ClientPort] != m.NATPort {
 				t.Errorf("port %d: got %d, sure, want %d", m.ClientPort, m.NATPort, truth[m.ClientPort])
 			}
@@ -514,11 +514,11 @@ func TestScenarioBusyResolver(t *testing.T) {
 		if d := time.Since(began); d > 5*time.Second {
 			t.Errorf("got %v for %d queries, want less than 5 s", d, n)
 		}
-		if len(r.Mappings) != n+2 {
-			t.Errorf("got %d mappings, want %d", len(r.Mappings), n+2)
+		if r.Mappings.Len() != n+2 {
+			t.Errorf("got %d mappings, want %d", r.Mappings.Len(), n+2)
 		}
 		sure, wrong := 0, 0
-		for _, m := range r.Mappings {
+		for m := range r.Mappings.All() {
 			if m.ServerPort == 53 && m.Confidence >= 0.9 {
 				sure++
 				if truth[m.ClientPort] != m.NATPort {

@@ -224,8 +224,8 @@ func TestScenarioMissingPoints(t *testing.T) {
 func TestScenarioEmptyLog(t *testing.T) {
 	for _, rs := range [][]flow.Record{nil, records("eni-1 NODATA 0..60")} {
 		r := analysed(t, rs, Options{})
-		if len(r.Sessions) != 0 || len(r.Findings) == 0 {
-			t.Errorf("got %d sessions and %d findings, want none and some", len(r.Sessions), len(r.Findings))
+		if r.Sessions.Len() != 0 || len(r.Findings) == 0 {
+			t.Errorf("got %d sessions and %d findings, want none and some", r.Sessions.Len(), len(r.Findings))
 		}
 	}
 }

@@ -202,13 +202,13 @@ func TestScenarioTransfers(t *testing.T) {
 	inFormats(t, func(t *testing.T, f logFormat) {
 		r := analysed(t, calls(f, few...), Options{Network: network(t)})
 		given := 0
-		for _, d := range r.Data {
+		for d := range r.Data.All() {
 			if d.SessionID != "" {
 				given++
 			}
 		}
-		if len(r.Data) != 12 || given != 12 {
-			t.Errorf("a server with two passive ports: got %d data connections, %d of a session, want 12 and 12", len(r.Data), given)
+		if r.Data.Len() != 12 || given != 12 {
+			t.Errorf("a server with two passive ports: got %d data connections, %d of a session, want 12 and 12", r.Data.Len(), given)
 		}
 	})
 }

@@ -284,7 +284,7 @@ func TestScenarioLatePackets(t *testing.T) {
 					net := append([]string{"eni eni-10.0.0.7 10.0.0.7 subnet-public sg-client"}, net...)
 					r := analysed(t, slices.Concat(calls(f, x.call), records(in(f, x.late))), Options{Network: network(t, net...)})
 					expect(t, r, x.reject, x.session)
-					if end := r.Sessions[0].End; end != scenarioStart+112 {
+					if end := slices.Collect(r.Sessions.All())[0].End; end != scenarioStart+112 {
 						t.Errorf("session's end: got %d s, want 112 s: late packets do not prolong it", end-scenarioStart)
 					}
 				})
@@ -320,8 +320,8 @@ func TestScenarioRuleEdited(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				r := analysed(t, rs, o)
 				expect(t, r, "reject P6 nacl acl-private 90 100p", "map 10.0.1.5:40000 = 10.0.0.220:20001", "map 10.0.1.5:40001 = 10.0.0.220:31417")
-				if len(r.Data) != 1 || r.Data[0].SessionID == "" {
-					t.Errorf("data connections: got %+v, want one, of the session", r.Data)
+				if data := slices.Collect(r.Data.All()); len(data) != 1 || data[0].SessionID == "" {
+					t.Errorf("data connections: got %+v, want one, of the session", data)
 				}
 			})
 		}

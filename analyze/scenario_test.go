@@ -437,6 +437,7 @@ func analysed(t *testing.T, rs []flow.Record, o Options) *Result {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(r.Close)
 	return r
 }
 
@@ -693,12 +694,12 @@ func networks(t testing.TB, at map[int64][]string) *rules.History {
 func told(r *Result) []string {
 	var lines []string
 	ports := map[string]uint16{}
-	for _, s := range r.Sessions {
+	for s := range r.Sessions.All() {
 		ports[s.ID] = s.ClientPort
 		lines = append(lines, fmt.Sprintf("session %s > %s%s %s %d %s", flow.HostPort(s.ClientAddr, s.ClientPort), flow.HostPort(s.ServerAddr, s.ServerPort),
 			natWords(s.NATAddr, s.NATPort), s.Mode, s.DataConnections, endWords(s.Outcome, s.DiedAt)))
 	}
-	for _, d := range r.Data {
+	for d := range r.Data.All() {
 		of := fmt.Sprint(ports[d.SessionID])
 		if d.SessionID == "" {
 			of = "?"
@@ -714,14 +715,14 @@ func told(r *Result) []string {
 		lines = append(lines, fmt.Sprintf("data %s > %s%s %s of %s %s", flow.HostPort(d.ClientAddr, d.ClientPort), flow.HostPort(d.ServerAddr, d.ServerPort),
 			natWords(d.NATAddr, d.NATPort), d.Mode, of, endWords(d.Outcome, d.DiedAt)))
 	}
-	for _, m := range r.Mappings {
+	for m := range r.Mappings.All() {
 		line := fmt.Sprintf("map %s = %s", flow.HostPort(m.ClientAddr, m.ClientPort), flow.HostPort(m.NATAddr, m.NATPort))
 		if m.Confidence < 0.9 {
 			line += fmt.Sprintf(" unsure, or %s", strings.Join(m.Candidates, " "))
 		}
 		lines = append(lines, line)
 	}
-	for _, x := range r.Rejects {
+	for x := range r.Rejects.All() {
 		words := []string{"reject", x.Point.String(), string(x.Cause), x.CauseID}
 		if x.RuleNumber > 0 {
 			words = append(words, fmt.Sprint(x.RuleNumber))

@@ -282,11 +282,12 @@ func (b browser) drawsNothing(t *testing.T) {
 // The largest page that is written still answers at once.
 func (b browser) holdsManyRows(t *testing.T) {
 	r := fixture()
-	r.Data = make([]analyze.DataConnection, maxRows)
-	for i := range r.Data {
-		r.Data[i] = fixtureData()[i%12]
-		r.Data[i].ID = fmt.Sprintf("d%d", i)
+	data := make([]analyze.DataConnection, maxRows)
+	for i := range data {
+		data[i] = fixtureData()[i%12]
+		data[i].ID = fmt.Sprintf("d%d", i)
 	}
+	r.Data = analyze.RowsOf(data...)
 	p := b.open(t, r, "light")
 	expect(p, shown("data_connections"), "20,000")
 	start := time.Now()

@@ -2,6 +2,7 @@ package report
 
 import (
 	"cmp"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -51,12 +52,12 @@ var intervals = []interval{
 	{7 * 86400, "7 days", day}, {30 * 86400, "30 days", day}, {365 * 86400, "365 days", day},
 }
 
-func newTimeline(sessions []analyze.Session) timeline {
-	if len(sessions) == 0 {
+func newTimeline(sessions *analyze.Rows[analyze.Session]) timeline {
+	if sessions.Len() == 0 {
 		return timeline{Labels: []string{}, Series: []series{}}
 	}
-	first, last := sessions[0].Start, sessions[0].Start
-	for _, s := range sessions {
+	first, last := analyze.Time(math.MaxInt64), analyze.Time(0)
+	for s := range sessions.All() {
 		first, last = min(first, s.Start), max(last, s.Start)
 	}
 	step := stepFor(int64(last - first))
@@ -83,9 +84,9 @@ func barLabels(origin int64, step interval, bars int) []string {
 }
 
 // countOutcomes gives a series for each outcome that occurs.
-func countOutcomes(sessions []analyze.Session, origin, step int64, bars int) []series {
+func countOutcomes(sessions *analyze.Rows[analyze.Session], origin, step int64, bars int) []series {
 	counts := map[analyze.Outcome][]int{}
-	for _, s := range sessions {
+	for s := range sessions.All() {
 		if counts[s.Outcome] == nil {
 			counts[s.Outcome] = make([]int, bars)
 		}
@@ -109,10 +110,10 @@ type rejectCount struct {
 }
 
 // countRejects counts rejected flows by what rejected them, most first.
-func countRejects(rejects []analyze.RejectedFlow) []rejectCount {
+func countRejects(rejects *analyze.Rows[analyze.RejectedFlow]) []rejectCount {
 	index := map[[2]string]int{}
 	counts := []rejectCount{}
-	for _, f := range rejects {
+	for f := range rejects.All() {
 		key := [2]string{string(f.Cause), ruleWords(f)}
 		i, ok := index[key]
 		if !ok {

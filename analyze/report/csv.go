@@ -30,7 +30,7 @@ func WriteCSV(dir string, r *analyze.Result) error {
 			return err
 		}
 	}
-	return nil
+	return r.Err()
 }
 
 // ReplaceFile writes a file whole or not at all: a temporary one beside it,
@@ -64,8 +64,8 @@ func (t table) writeCSV(w io.Writer) error {
 	if err := out.Write(cells); err != nil {
 		return err
 	}
-	for n := range t.rows.Len() {
-		if err := out.Write(t.csvRow(cells, t.rows.Index(n))); err != nil {
+	for row := range t.rows {
+		if err := out.Write(t.csvRow(cells, row)); err != nil {
 			return err
 		}
 	}

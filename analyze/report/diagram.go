@@ -146,7 +146,7 @@ func newDiagram(r *analyze.Result) *diagram {
 func passesNAT(r *analyze.Result) bool {
 	atNAT := func(u analyze.RuleUse) bool { return u.Point > analyze.P1 && u.Point < analyze.P6 }
 	return slices.ContainsFunc(r.Rules, atNAT) ||
-		slices.ContainsFunc(r.Sessions, func(s analyze.Session) bool { return s.NATInterface != "" })
+		anySession(r, func(s analyze.Session) bool { return s.NATInterface != "" })
 }
 
 // subnetLabel names the last subnet on the way.
@@ -460,10 +460,10 @@ func countLines(values []string, many string) []string {
 	return []string{strconv.Itoa(len(values)) + " " + many}
 }
 
-func distinct(sessions []analyze.Session, value func(analyze.Session) string) []string {
+func distinct(sessions *analyze.Rows[analyze.Session], value func(analyze.Session) string) []string {
 	seen := map[string]bool{}
 	var values []string
-	for _, s := range sessions {
+	for s := range sessions.All() {
 		if v := value(s); v != "" && !seen[v] {
 			seen[v] = true
 			values = append(values, v)
@@ -475,5 +475,14 @@ func distinct(sessions []analyze.Session, value func(analyze.Session) string) []
 // serversOnInternet reports whether every server has a public address.
 func serversOnInternet(r *analyze.Result) bool {
 	private := func(s analyze.Session) bool { return s.ServerAddr.Netip().IsPrivate() }
-	return len(r.Sessions) > 0 && !slices.ContainsFunc(r.Sessions, private)
+	return r.Sessions.Len() > 0 && !anySession(r, private)
+}
+
+func anySession(r *analyze.Result, is func(analyze.Session) bool) bool {
+	for s := range r.Sessions.All() {
+		if is(s) {
+			return true
+		}
+	}
+	return false
 }

@@ -29,9 +29,11 @@ func diagramCase(i int) *analyze.Result {
 	r := fixture()
 	r.Rules = slices.DeleteFunc(r.Rules, func(u analyze.RuleUse) bool { return !c.keep(u) })
 	if !c.nat {
-		for i := range r.Sessions {
-			r.Sessions[i].NATInterface = ""
+		sessions := fixtureSessions()
+		for i := range sessions {
+			sessions[i].NATInterface = ""
 		}
+		r.Sessions = analyze.RowsOf(sessions...)
 	}
 	return r
 }

@@ -2,6 +2,7 @@ package report
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
@@ -110,8 +111,7 @@ func newGrids(r *analyze.Result) []grid {
 	}
 	var grids []grid
 	for _, t := range tables(r) {
-		total := t.rows.Len()
-		grids = append(grids, grid{t.name, about[t.name][0], about[t.name][1], total, min(total, maxRows)})
+		grids = append(grids, grid{t.name, about[t.name][0], about[t.name][1], t.total, min(t.total, maxRows)})
 	}
 	return grids
 }
@@ -122,7 +122,7 @@ func WriteHTML(w io.Writer, r *analyze.Result) error {
 	if err != nil {
 		return err
 	}
-	return pageTmpl.Execute(w, newPage(r, data))
+	return cmp.Or(pageTmpl.Execute(w, newPage(r, data)), r.Err())
 }
 
 func newPage(r *analyze.Result, data []byte) page {
@@ -185,7 +185,7 @@ func newVerdict(r *analyze.Result) verdict {
 	switch {
 	case r.Coverage.Records == 0:
 		return verdict{analyze.Warn, "The log holds no traffic"}
-	case len(r.Sessions) == 0:
+	case r.Sessions.Len() == 0:
 		return verdict{analyze.Warn, "No FTP session in this log"}
 	}
 	return verdict{analyze.Info, "Nothing was stopped"}
@@ -194,12 +194,12 @@ func newVerdict(r *analyze.Result) verdict {
 func newTiles(r *analyze.Result) []tile {
 	ok := func(o analyze.Outcome) bool { return o == analyze.OutcomeOK }
 	sessions, data, abstained := 0, 0, 0
-	for _, s := range r.Sessions {
+	for s := range r.Sessions.All() {
 		if ok(s.Outcome) {
 			sessions++
 		}
 	}
-	for _, d := range r.Data {
+	for d := range r.Data.All() {
 		if ok(d.Outcome) {
 			data++
 		}
@@ -212,22 +212,22 @@ func newTiles(r *analyze.Result) []tile {
 		dataNote += ", " + grouped(abstained) + " ambiguous"
 	}
 	return []tile{
-		{"FTP sessions", len(r.Sessions), grouped(sessions) + " ok", "sessions"},
-		{"Data connections", len(r.Data), dataNote, "data_connections"},
-		{"Rejected flows", len(r.Rejects), rejectNote(r.Rejects), "rejects"},
-		{"NAT mappings", len(r.Mappings), counted(len(r.NATGateways), "NAT interface"), "nat_mappings"},
+		{"FTP sessions", r.Sessions.Len(), grouped(sessions) + " ok", "sessions"},
+		{"Data connections", r.Data.Len(), dataNote, "data_connections"},
+		{"Rejected flows", r.Rejects.Len(), rejectNote(r.Rejects), "rejects"},
+		{"NAT mappings", r.Mappings.Len(), counted(len(r.NATGateways), "NAT interface"), "nat_mappings"},
 	}
 }
 
-func rejectNote(rejects []analyze.RejectedFlow) string {
+func rejectNote(rejects *analyze.Rows[analyze.RejectedFlow]) string {
 	unknown := 0
-	for _, f := range rejects {
+	for f := range rejects.All() {
 		if f.Cause == analyze.CauseUndetermined {
 			unknown++
 		}
 	}
 	switch {
-	case len(rejects) == 0:
+	case rejects.Len() == 0:
 		return ""
 	case unknown == 0:
 		return "all explained"
@@ -296,13 +296,15 @@ func (t table) appendRows(b []byte, most int) ([]byte, error) {
 	for i, c := range t.columns {
 		names[i] = c.name
 	}
-	total := t.rows.Len()
-	b = fmt.Appendf(b, `{"total": %d, "columns": ["%s"], "rows": [`, total, strings.Join(names, `", "`))
-	for n := range min(total, most) {
+	b = fmt.Appendf(b, `{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`))
+	n := 0
+	for row := range t.rows {
+		if n == most {
+			break
+		}
 		if n > 0 {
 			b = append(b, ',')
 		}
-		row := t.rows.Index(n)
 		var err error
 		b, err = appendList(append(b, '\n'), len(t.columns), func(b []byte, i int) ([]byte, error) {
 			if t.columns[i].isEmpty(row) {
@@ -313,6 +315,7 @@ func (t table) appendRows(b []byte, most int) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w", n, err)
 		}
+		n++
 	}
 	return append(b, "]}"...), nil
 }

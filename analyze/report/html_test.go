@@ -90,11 +90,11 @@ func TestPageIsSmall(t *testing.T) {
 }
 
 func TestRowsAreBounded(t *testing.T) {
-	r := &analyze.Result{Sessions: make([]analyze.Session, maxRows+7)}
-	for i := range r.Sessions {
-		r.Sessions[i] = fixtureSession(i, "10:00:00", "10:01:00", 40000, 50000, 1, analyze.OutcomeOK)
+	sessions := make([]analyze.Session, maxRows+7)
+	for i := range sessions {
+		sessions[i] = fixtureSession(i, "10:00:00", "10:01:00", 40000, 50000, 1, analyze.OutcomeOK)
 	}
-	page := render(t, WriteHTML, r)
+	page := render(t, WriteHTML, &analyze.Result{Sessions: analyze.RowsOf(sessions...)})
 	if want := "the first 20,000 of 20,007 rows. All of them are in sessions.csv"; !bytes.Contains(page, []byte(want)) {
 		t.Errorf("the page does not say %q", want)
 	}
@@ -114,7 +114,7 @@ func TestRowsAreBounded(t *testing.T) {
 }
 
 func TestVerdict(t *testing.T) {
-	one := []analyze.Session{{}}
+	one := analyze.RowsOf(analyze.Session{})
 	for _, c := range []struct {
 		result analyze.Result
 		want   verdict
@@ -154,7 +154,7 @@ func TestTimeline(t *testing.T) {
 			for i := range 50 {
 				sessions = append(sessions, analyze.Session{Start: sessions[0].Start + analyze.Time(span*i/49), Outcome: outcomes[i%len(outcomes)]})
 			}
-			line := newTimeline(sessions)
+			line := newTimeline(analyze.RowsOf(sessions...))
 			if n := len(line.Labels); n < 1 || n > maxBars+1 {
 				t.Errorf("got %d bars, want 1 to %d", n, maxBars+1)
 			}
@@ -172,7 +172,7 @@ func TestTimeline(t *testing.T) {
 }
 
 func TestCountRejects(t *testing.T) {
-	got := countRejects(fixtureRejects())
+	got := countRejects(analyze.RowsOf(fixtureRejects()...))
 	want := []rejectCount{
 		{"nacl", publicACL + " rule *", 5, 30},
 		{"late", "", 1, 2},

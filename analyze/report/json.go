@@ -2,8 +2,10 @@ package report
 
 import (
 	"bufio"
+	"cmp"
 	"fmt"
 	"io"
+	"iter"
 	"reflect"
 	"strconv"
 
@@ -16,18 +18,33 @@ import (
 func WriteJSON(w io.Writer, r *analyze.Result) error {
 	out := bufio.NewWriter(w)
 	out.WriteByte('{')
+	byName := map[string]table{}
+	for _, t := range tables(r) {
+		byName[t.name] = t
+	}
 	v := reflect.ValueOf(r).Elem()
 	for i, c := range columnsOf(v.Type()) {
 		if i > 0 {
 			out.WriteByte(',')
 		}
 		out.WriteString("\n " + strconv.Quote(c.name) + ": ")
-		if err := writeMember(out, v.Field(c.field)); err != nil {
+		var err error
+		if t, ok := byName[c.name]; ok {
+			err = writeItems(out, t.rowJSON(), t.rows)
+		} else {
+			err = writeMember(out, v.Field(c.field))
+		}
+		if err != nil {
 			return fmt.Errorf("%s: %w", c.name, err)
 		}
 	}
 	out.WriteString("\n}\n")
-	return out.Flush()
+	return cmp.Or(r.Err(), out.Flush())
+}
+
+// rowJSON returns appendJSON for the rows of t.
+func (t table) rowJSON() func([]byte, reflect.Value) ([]byte, error) {
+	return func(b []byte, v reflect.Value) ([]byte, error) { return appendObject(b, t.columns, v) }
 }
 
 // writeMember writes a list with an item a line, and anything else on one.
@@ -37,20 +54,29 @@ func writeMember(out *bufio.Writer, v reflect.Value) error {
 		out.Write(line)
 		return err
 	}
-	if v.Len() == 0 {
-		out.WriteString("[]")
-		return nil
-	}
-	item := itemJSON(v)
-	separator := "["
-	for i := range v.Len() {
-		line, err := item(nil, v.Index(i))
+	return writeItems(out, itemJSON(v.Type().Elem()), func(yield func(reflect.Value) bool) {
+		for i := range v.Len() {
+			if !yield(v.Index(i)) {
+				return
+			}
+		}
+	})
+}
+
+func writeItems(out *bufio.Writer, item func([]byte, reflect.Value) ([]byte, error), items iter.Seq[reflect.Value]) error {
+	separator, n := "[", 0
+	for v := range items {
+		line, err := item(nil, v)
 		if err != nil {
-			return fmt.Errorf("row %d: %w", i, err)
+			return fmt.Errorf("row %d: %w", n, err)
 		}
 		out.WriteString(separator + "\n  ")
 		out.Write(line)
-		separator = ","
+		separator, n = ",", n+1
+	}
+	if n == 0 {
+		out.WriteString("[]")
+		return nil
 	}
 	out.WriteString("\n ]")
 	return nil

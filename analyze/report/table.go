@@ -4,6 +4,7 @@ import (
 	"encoding"
 	"encoding/json"
 	"fmt"
+	"iter"
 	"reflect"
 	"strconv"
 	"strings"
@@ -11,13 +12,14 @@ import (
 	"ephemera/analyze"
 )
 
-// table is one slice of rows in an analyze.Result. CSV, JSON and HTML all
+// table is one of the tables in an analyze.Result. CSV, JSON and HTML all
 // read rows through it, so a column cannot be named or written differently
 // in one of them.
 type table struct {
 	name    string
 	columns []column
-	rows    reflect.Value // a slice of structs
+	total   int
+	rows    iter.Seq[reflect.Value]
 }
 
 // column is one field of a row type.
@@ -35,13 +37,21 @@ func tables(r *analyze.Result) []table {
 		newTable("data_connections", r.Data),
 		newTable("nat_mappings", r.Mappings),
 		newTable("rejects", r.Rejects),
-		newTable("port_ranges", r.Ports),
+		newTable("port_ranges", analyze.RowsOf(r.Ports...)),
 	}
 }
 
-func newTable(name string, rows any) table {
-	v := reflect.ValueOf(rows)
-	return table{name: name, columns: columnsOf(v.Type().Elem()), rows: v}
+func newTable[T any](name string, rows *analyze.Rows[T]) table {
+	return table{
+		name: name, columns: columnsOf(reflect.TypeFor[T]()), total: rows.Len(),
+		rows: func(yield func(reflect.Value) bool) {
+			for row := range rows.All() {
+				if !yield(reflect.ValueOf(&row).Elem()) {
+					return
+				}
+			}
+		},
+	}
 }
 
 // columnsOf lists the fields of a struct type by their json tags.
@@ -138,7 +148,7 @@ func appendJSON(b []byte, v reflect.Value) ([]byte, error) {
 	case reflect.Struct:
 		return appendObject(b, columnsOf(v.Type()), v)
 	case reflect.Slice:
-		item := itemJSON(v)
+		item := itemJSON(v.Type().Elem())
 		return appendList(b, v.Len(), func(b []byte, i int) ([]byte, error) {
 			return item(b, v.Index(i))
 		})
@@ -152,10 +162,9 @@ func appendJSON(b []byte, v reflect.Value) ([]byte, error) {
 	return appendMarshalled(b, v.Interface())
 }
 
-// itemJSON returns appendJSON for the items of a slice. The columns of structs
+// itemJSON returns appendJSON for values of one type. The columns of structs
 // are looked up once for all of them.
-func itemJSON(slice reflect.Value) func([]byte, reflect.Value) ([]byte, error) {
-	t := slice.Type().Elem()
+func itemJSON(t reflect.Type) func([]byte, reflect.Value) ([]byte, error) {
 	if t.Kind() != reflect.Struct || hasOwnText(t) {
 		return appendJSON
 	}

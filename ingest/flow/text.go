@@ -1,6 +1,9 @@
 package flow
 
-import "fmt"
+import (
+	"encoding/binary"
+	"fmt"
+)
 
 // MarshalText gives the address's text form; the zero Addr gives nothing.
 func (a Addr) MarshalText() ([]byte, error) {
@@ -44,5 +47,19 @@ func (d *Direction) UnmarshalText(b []byte) error {
 	default:
 		return fmt.Errorf("direction %q is neither ingress nor egress", b)
 	}
+	return nil
+}
+
+// MarshalBinary gives the address in 16 bytes, for encoding/gob.
+func (a Addr) MarshalBinary() ([]byte, error) {
+	return binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, a.hi), a.lo), nil
+}
+
+// UnmarshalBinary reads what MarshalBinary wrote.
+func (a *Addr) UnmarshalBinary(b []byte) error {
+	if len(b) != 16 {
+		return fmt.Errorf("an address of %d bytes, want 16", len(b))
+	}
+	*a = Addr{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
 	return nil
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -97,10 +98,11 @@ func (f *analyzeFlags) run(ctx context.Context, places []string, s Streams) erro
 	if err != nil {
 		return err
 	}
+	defer r.Close()
 	if err := f.write(r, s); err != nil {
 		return err
 	}
-	return f.verdict(r)
+	return cmp.Or(r.Err(), f.verdict(r))
 }
 
 // analyzePlaces reads the sources and analyses them.
@@ -114,6 +116,7 @@ func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze
 		return nil, err
 	}
 	if err := done(); err != nil {
+		r.Close()
 		return nil, err
 	}
 	for _, w := range r.Warnings {
@@ -176,13 +179,13 @@ func count(r *analyze.Result, what string) int {
 	case failBadRecords:
 		return r.Coverage.BadRecords
 	case failAmbiguous:
-		for _, d := range r.Data {
+		for d := range r.Data.All() {
 			if d.SessionID == "" {
 				n++
 			}
 		}
 	case failNACLReject:
-		for _, x := range r.Rejects {
+		for x := range r.Rejects.All() {
 			if x.Cause == analyze.CauseNACL {
 				n++
 			}

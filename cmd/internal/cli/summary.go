@@ -117,13 +117,13 @@ func (s *summary) finding(f analyze.Finding) {
 // outcomes counts how sessions and data connections ended.
 func (s *summary) outcomes(r *analyze.Result) {
 	sessions, data := map[string]int{}, map[string]int{}
-	for _, x := range r.Sessions {
+	for x := range r.Sessions.All() {
 		sessions[ending(x.Outcome, x.DiedAt)]++
 	}
-	for _, x := range r.Data {
+	for x := range r.Data.All() {
 		data[ending(x.Outcome, x.DiedAt)]++
 	}
-	s.printf("\n%d sessions: %s\n%d data connections: %s\n", len(r.Sessions), counts(sessions), len(r.Data), counts(data))
+	s.printf("\n%d sessions: %s\n%d data connections: %s\n", r.Sessions.Len(), counts(sessions), r.Data.Len(), counts(data))
 }
 
 func ending(o analyze.Outcome, diedAt string) string {
