@@ -1,13 +1,15 @@
 // Package ingest turns flow logs, wherever they lie, into one stream of flow
 // log records.
 //
-//	place (file, directory, "-") → objects → text → flow.Record, merged in time order
+//	places → objects, in time order → text, JSON, Parquet → flow.Record
 //
-// An object is one file, or standard input. A decoder reads one object and
-// translates it record by record; it drops nothing but records outside the
-// time window, and guesses nothing: where text has no header line, its
-// Format has to be given. Objects are decoded in parallel and merged in an
-// order that does not depend on the number of workers.
+// An object is one file, standard input, an object in S3 (package bucket), or
+// some minutes of a log group in CloudWatch Logs (package loggroup). A
+// decoder reads one object and translates it record by record; it drops
+// nothing but records outside the time window, and guesses nothing: where
+// text has no header line, its Format has to be given. Objects are read ahead
+// and decoded in parallel, and follow each other in an order that does not
+// depend on the number of workers.
 //
 //	logs, err := ingest.Open([]string{"AWSLogs/"}, ingest.Options{})
 //	if err != nil {
@@ -28,8 +30,7 @@
 //
 // # Limits
 //
-// Transit gateway flow logs have no action and are refused. Parquet is not
-// read.
+// Transit gateway flow logs have no action and are refused.
 package ingest
 
 import (
@@ -42,7 +43,7 @@ import (
 )
 
 // Source yields flow log records in time order, as far as its objects have
-// one: see Local.Records. The record is the source's and lasts until the
+// one: see Logs.Records. The record is the source's and lasts until the
 // next step; copy what you keep.
 type Source interface {
 	Records(ctx context.Context) iter.Seq2[*flow.Record, error]
@@ -58,6 +59,11 @@ type Options struct {
 
 	// Jobs is how many objects are decoded at once; 0 means GOMAXPROCS.
 	Jobs int
+
+	// ReadAhead is how many objects are open at once, so that waiting for
+	// one does not stop the others; 0 means 16. At 1 or 2 there are still
+	// two: the one that is read, and the next.
+	ReadAhead int
 
 	// From and To keep records that end at or after From and start before
 	// To; zero means open. Records without times are kept.
@@ -89,4 +95,10 @@ func (o *Options) wanted() flow.FieldSet {
 type Stats struct {
 	Objects int   // opened, readable or not
 	Bytes   int64 // as stored, so compressed where the object is
+	Records int64 // and errors
+
+	// TotalObjects and TotalBytes estimate what there is to read in all,
+	// from the part that is listed; 0 when there is no telling.
+	TotalObjects int
+	TotalBytes   int64
 }

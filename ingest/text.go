@@ -56,8 +56,11 @@ type textDecoder struct {
 
 	place     string
 	flowLogID string
-	plan      *plan // nil before the first line
-	records   int   // handed out
+	formats   []Format      // of the object, when it tells; see Object.Formats
+	namer     LineNamer     // of the object, when it has one
+	plan      *plan         // nil before the first line
+	plans     map[int]*plan // of formats by the number of fields, when there are several
+	records   int           // handed out
 	done      bool
 
 	// extras is where Record.Extra of the records to come is cut from. It
@@ -82,7 +85,7 @@ func newTextDecoder(opts *Options) *textDecoder {
 func (d *textDecoder) reset(r io.Reader, place string) {
 	d.place = place
 	d.flowLogID = flowLogID(place)
-	d.plan, d.records, d.done = nil, 0, false
+	d.plan, d.plans, d.records, d.done = nil, nil, 0, false
 	d.unpack.reset(r)
 	d.lines.reset(&d.unpack)
 }
@@ -113,7 +116,7 @@ func (d *textDecoder) end(err error) error {
 	if err == io.EOF {
 		return io.EOF
 	}
-	return &flow.ObjectError{Place: d.place, Records: d.records, Err: err}
+	return objectError(d.place, d.records, err)
 }
 
 // line reads one line and reports whether it gave a record.
@@ -127,8 +130,8 @@ func (d *textDecoder) line(r *flow.Record, line []byte) (bool, error) {
 			return false, d.use(names)
 		}
 	}
-	if d.plan == nil {
-		if err := d.useOption(line); err != nil {
+	if d.plan == nil || d.plans != nil {
+		if err := d.useGiven(line); err != nil {
 			return false, err
 		}
 	}
@@ -142,25 +145,55 @@ func (d *textDecoder) line(r *flow.Record, line []byte) (bool, error) {
 	return true, nil
 }
 
-// useOption makes the plan for an object without a header line.
-func (d *textDecoder) useOption(line []byte) error {
-	if len(d.opts.Format.names) > 0 {
+// useGiven makes the plan for a line of an object without a header line, of
+// the formats that were given with the object or in the options.
+func (d *textDecoder) useGiven(line []byte) error {
+	switch {
+	case len(d.formats) > 1:
+		return d.choose(line)
+	case len(d.formats) == 1:
+		return d.use(d.formats[0].names)
+	case len(d.opts.Format.names) > 0:
 		return d.use(d.opts.Format.names)
 	}
-	return d.end(fmt.Errorf("no header line, but %q; where this is a flow log, "+
+	return d.end(notFlowLog(fmt.Errorf("no header line, but %q; where this is a flow log, "+
 		"give its fields with --format, as a list such as %q or as the word default",
-		clip(line), "${srcaddr} ${dstaddr} ${action}"))
+		clip(line), "${srcaddr} ${dstaddr} ${action}")))
 }
+
+// choose makes the plan for a line of one of several formats.
+func (d *textDecoder) choose(line []byte) error {
+	n := fieldCount(line)
+	if d.plan != nil && len(d.plan.columns) == n {
+		return nil
+	}
+	if d.plans == nil {
+		d.plans = map[int]*plan{}
+	}
+	if d.plan = d.plans[n]; d.plan != nil {
+		return nil
+	}
+	for _, f := range d.formats {
+		if len(f.names) == n {
+			err := d.use(f.names)
+			d.plans[n] = d.plan
+			return err
+		}
+	}
+	return d.recordError("", fmt.Errorf("%d fields, and no flow log that is known here has so many", n), line)
+}
+
+func fieldCount(line []byte) int { return len(bytes.FieldsFunc(line, isBlank)) }
 
 // use makes the plan for the fields of names. A list that cannot be read
 // ends the object.
 func (d *textDecoder) use(names []string) error {
 	f, err := newFormat(slices.Clone(names))
 	if err != nil {
-		return d.end(fmt.Errorf("header line: %w", err))
+		return d.end(notFlowLog(fmt.Errorf("header line: %w", err)))
 	}
 	if d.plan, err = newPlan(f, d.opts.wanted(), d.opts.KeepUnknown); err != nil {
-		return d.end(err)
+		return d.end(notFlowLog(err))
 	}
 	return nil
 }
@@ -172,7 +205,7 @@ func (d *textDecoder) notRecord(line []byte, field string, err error) error {
 	if names, ok := headerOf(line); ok && mostlyKnown(names) {
 		return d.use(names)
 	}
-	n := len(bytes.FieldsFunc(line, isBlank))
+	n := fieldCount(line)
 	if want := len(d.plan.columns); n != want {
 		field, err = "", fmt.Errorf("%d fields, where the format has %d", n, want)
 	}
@@ -252,7 +285,11 @@ func (d *textDecoder) inWindow(r *flow.Record) bool {
 }
 
 func (d *textDecoder) recordError(field string, err error, line []byte) error {
-	return &flow.RecordError{Place: d.place, Line: d.lines.line, Field: field, Err: err, Text: clip(line)}
+	e := &flow.RecordError{Place: d.place, Line: d.lines.line, Field: field, Err: err, Text: clip(line)}
+	if d.namer != nil {
+		e.Place, e.Line = d.namer.NameLine(e.Line), 0
+	}
+	return e
 }
 
 // cut returns the first word of line and what follows it. AWS puts one blank

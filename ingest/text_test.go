@@ -161,11 +161,11 @@ func TestTextObjects(t *testing.T) {
 		{"transit gateway", lines("version resource-type account-id tgw-id srcaddr", "6 TransitGateway 123456789012 tgw-1 10.0.0.1"), Options{}, []string{
 			"! log: these are transit gateway flow logs, which have no action; give VPC flow logs"}},
 		{"Parquet", strings.NewReader("PAR1\x15\x04"), Options{}, []string{
-			"! log: Parquet is not read by this version; give the flow log as text"}},
+			"! log: this is Parquet, not text"}},
 		{"binary", strings.NewReader("\x7fELF\x02\x01\x01\x00\x00\n"), Options{}, []string{
-			"! log: not a flow log: neither text nor gzip of text"}},
+			"! log: not a flow log: neither text, nor gzip of text, nor Parquet"}},
 		{"binary inside gzip", bytes.NewReader(gz("\x00\x01\n")), Options{}, []string{
-			"! log: not a flow log: neither text nor gzip of text"}},
+			"! log: not a flow log: neither text, nor gzip of text, nor Parquet"}},
 		{"line too long", lines(v2Header, okLine, long, okLine), Options{}, []string{
 			okLine, "! log: line 3: line longer than 1 MiB", okLine}},
 		{"line too long at the end", strings.NewReader(v2Header + "\n" + long), Options{}, []string{

@@ -14,16 +14,22 @@ import (
 // errors are worded for the object's *flow.ObjectError.
 type unpacker struct {
 	src  *bufio.Reader
+	own  *bufio.Reader // for what comes without one
 	gzip *gzip.Reader
-	text io.Reader // src or gzip; nil before the first Read
+	text io.Reader // src, gzip, or the messages in them; nil before the first Read
 	err  error
 }
 
 func (u *unpacker) reset(r io.Reader) {
-	if u.src == nil {
-		u.src = bufio.NewReaderSize(nil, 64<<10)
+	if buffered, ok := r.(*bufio.Reader); ok {
+		u.src = buffered
+	} else {
+		if u.own == nil {
+			u.own = bufio.NewReaderSize(nil, 64<<10)
+		}
+		u.own.Reset(r)
+		u.src = u.own
 	}
-	u.src.Reset(r)
 	u.text, u.err = nil, nil
 }
 
@@ -47,11 +53,29 @@ func (u *unpacker) first(p []byte) (int, error) {
 		return 0, err
 	}
 	n, err := io.ReadAtLeast(u.text, p, 1)
-	if bytes.IndexByte(p[:n], 0) >= 0 {
-		return 0, errors.New("not a flow log: neither text nor gzip of text")
+	if text, ok := bytes.CutPrefix(p[:n], byteOrderMark); ok {
+		n = copy(p, text)
 	}
-	return n, err
+	if bytes.IndexByte(p[:n], 0) >= 0 {
+		return 0, notFlowLog(errors.New("not a flow log: neither text, nor gzip of text, nor Parquet"))
+	}
+	if !looksLikeJSON(p[:n]) {
+		return n, err
+	}
+	u.text = newJSONMessages(io.MultiReader(bytes.NewReader(bytes.Clone(p[:n])), failedAfter(u.text, err)))
+	return u.text.Read(p)
 }
+
+// failedAfter goes on reading r, unless err says that this has ended.
+func failedAfter(r io.Reader, err error) io.Reader {
+	if err != nil {
+		return failed{err}
+	}
+	return r
+}
+
+// byteOrderMark is what some editors put before UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 // open looks at the first bytes to see how the object is stored.
 func (u *unpacker) open() error {
@@ -61,7 +85,7 @@ func (u *unpacker) open() error {
 	}
 	switch {
 	case string(head) == "PAR1":
-		return errors.New("Parquet is not read by this version; give the flow log as text")
+		return errors.New("this is Parquet, not text")
 	case bytes.HasPrefix(head, []byte{0x1f, 0x8b}):
 		return u.openGzip()
 	}

@@ -141,7 +141,26 @@ func (e *RecordError) Unwrap() error { return e.Err }
 type ObjectError struct {
 	Place   string
 	Records int // yielded before the break
+	Fault   Fault
 	Err     error
+}
+
+// Fault is why an object could not be read: what is to be done about it
+// differs.
+type Fault uint8
+
+// The faults of objects.
+const (
+	Damaged     Fault = iota // cut short, or its content is not what it should be
+	NotFlowLog               // something else, or of a format that is not known
+	Gone                     // listed, and no longer there
+	Archived                 // has to be restored before it can be read
+	Denied                   // we may not read it, or not use its key
+	Unreachable              // its server does not answer, or keeps failing
+)
+
+func (f Fault) String() string {
+	return [...]string{"damaged", "not a flow log", "gone", "archived", "access denied", "unreachable"}[f]
 }
 
 func (e *ObjectError) Error() string {
