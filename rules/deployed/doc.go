@@ -3,7 +3,7 @@
 // gateways, routes, prefix lists and flow logs, and writes what it was told
 // as the AWS CLI prints it, one file a call, for rules.ReadDir to read.
 //
-//	s, err := deployed.Read(ctx, ec2.NewFromConfig(cfg), deployed.Options{VPCs: []string{"vpc-0a1"}})
+//	s, err := deployed.Read(ctx, deployed.New(cfg), deployed.Options{VPCs: []string{"vpc-0a1"}})
 //	if err != nil {
 //		return err
 //	}

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// API is the part of EC2 that a snapshot needs; *ec2.Client has it. Each
-// method needs the IAM action of its name.
+// API is the part of EC2 that a snapshot needs. Each method needs the IAM
+// action of its name.
 type API interface {
 	ec2.DescribeNetworkAclsAPIClient
 	ec2.DescribeSecurityGroupsAPIClient
