@@ -58,6 +58,12 @@ func writeParquet(t testing.TB, columns []testColumn, options ...parquet.WriterO
 	return b.Bytes()
 }
 
+// inOrder sorts columns as writeParquet needs them.
+func inOrder(columns []testColumn) []testColumn {
+	slices.SortFunc(columns, func(a, b testColumn) int { return strings.Compare(a.name, b.name) })
+	return columns
+}
+
 // valueOf pads text to the length that the column has.
 func valueOf(c testColumn, v any) parquet.Value {
 	if s, ok := v.(string); ok && c.node.Type().Kind() == parquet.FixedLenByteArray {
@@ -297,7 +303,7 @@ func TestParquetAgainstText(t *testing.T) {
 			}
 			columns = append(columns, c)
 		}
-		slices.SortFunc(columns, func(a, b testColumn) int { return strings.Compare(a.name, b.name) })
+		columns = inOrder(columns)
 		// Underscores sort otherwise than hyphens; the order of columns is
 		// that of errors and of extra fields.
 		header, body, _ := strings.Cut(text.String(), "\n")
