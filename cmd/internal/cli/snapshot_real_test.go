@@ -6,8 +6,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -148,10 +148,11 @@ func must[T any](out T, err error) func(*testing.T) T {
 }
 
 func TestSnapshotOfMoto(t *testing.T) {
+	setAWS(t, "key", "secret")
 	url := startMoto(t)
 	b := build(t, url)
 	dir := filepath.Join(t.TempDir(), "network")
-	code, out, errs := runAWS(t.Context(), t, "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", dir)
+	code, out, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", dir)
 	if code != ExitDone || errs != "" {
 		t.Fatalf("exit code %d: %s", code, errs)
 	}
@@ -168,7 +169,7 @@ func TestSnapshotOfMoto(t *testing.T) {
 
 	t.Run("as the CLI", func(t *testing.T) { compareWithBoto(t, url, dir, b) })
 	t.Run("unchanged", func(t *testing.T) {
-		code, out, errs := runAWS(t.Context(), t, "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", dir)
+		code, out, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", dir)
 		if code != ExitDone || !strings.HasPrefix(out, "unchanged since "+dir) {
 			t.Errorf("exit code %d: %s%s", code, out, errs)
 		}
@@ -176,7 +177,7 @@ func TestSnapshotOfMoto(t *testing.T) {
 	})
 	t.Run("whole region", func(t *testing.T) {
 		all := filepath.Join(t.TempDir(), "network")
-		if code, _, errs := runAWS(t.Context(), t, "snapshot", "--endpoint-url", url, "--out", all); code != ExitDone {
+		if code, _, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--out", all); code != ExitDone {
 			t.Fatal(errs)
 		}
 		if got, least := len(onlyNetwork(t, all).Groups()), b.moreThanAPage; got < least {
@@ -185,13 +186,13 @@ func TestSnapshotOfMoto(t *testing.T) {
 	})
 	t.Run("for a log", func(t *testing.T) { testSnapshotFor(t, url, b) })
 	t.Run("analyze takes it", func(t *testing.T) {
-		code, _, errs := runAWS(t.Context(), t, "analyze", "--network", dir, article+"/logs")
+		code, _, errs := runMain(t.Context(), "analyze", "--network", dir, article+"/logs")
 		if code != ExitDone || strings.Contains(errs, dir) {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
 	})
 	t.Run("no such VPC", func(t *testing.T) {
-		code, _, errs := runAWS(t.Context(), t, "snapshot", "--endpoint-url", url, "--vpc", "vpc-0badbadbad", "--out", dir)
+		code, _, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--vpc", "vpc-0badbadbad", "--out", dir)
 		if code != ExitFailed || !strings.Contains(errs, "vpc-0badbadbad: no such VPC here") {
 			t.Errorf("exit code %d: %s", code, errs)
 		}
@@ -277,7 +278,6 @@ func compareWithBoto(t *testing.T, url, dir string, b built) {
 	if err != nil || len(listing) != 9 {
 		t.Fatalf("got %d files, %v, want one for each of the nine calls", len(listing), err)
 	}
-	python := filepath.Join(filepath.Dir(os.Getenv("EPHEMERA_MOTO")), "python")
 	inVPC := `{"Filters":[{"Name":"vpc-id","Values":["` + b.vpc + `"]}]}`
 	for _, test := range []struct{ file, call, key, parameters string }{
 		{"describe-network-acls", "describe_network_acls", "NetworkAcls", inVPC},
@@ -295,12 +295,7 @@ func compareWithBoto(t *testing.T, url, dir string, b built) {
 		if err != nil || len(files) != 1 {
 			t.Fatalf("%s: got %q, %v", test.file, files, err)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		want, err := exec.CommandContext(ctx, python, "-c", asTheCLI, url, test.call, test.key, test.parameters).Output()
-		cancel()
-		if err != nil {
-			t.Fatalf("%s: %v", test.file, err)
-		}
+		want := python(t, asTheCLI, url, test.call, test.key, test.parameters)
 		got, err := os.ReadFile(files[0])
 		if err != nil {
 			t.Fatal(err)
@@ -348,7 +343,7 @@ func testSnapshotFor(t *testing.T, url string, b built) {
 			t.Fatal(err)
 		}
 		dir := filepath.Join(t.TempDir(), "network")
-		code, _, errs := runAWS(t.Context(), t, "snapshot", "--endpoint-url", url, "--for", log, "--out", dir)
+		code, _, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--for", log, "--out", dir)
 		if code != ExitDone || !strings.Contains(errs, test.warning) || test.warning == "" && errs != "" {
 			t.Errorf("%s: exit code %d: %s", test.name, code, errs)
 			continue
@@ -360,6 +355,7 @@ func testSnapshotFor(t *testing.T, url string, b built) {
 // Ctrl-C, and an address where nothing listens, end it within a second and
 // leave nothing.
 func TestSnapshotEnds(t *testing.T) {
+	setAWS(t, "key", "secret")
 	url := startMoto(t)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -373,7 +369,7 @@ func TestSnapshotEnds(t *testing.T) {
 	} {
 		dir := filepath.Join(t.TempDir(), "network")
 		start := time.Now()
-		code, _, errs := runAWS(test.ctx, t, "snapshot", "--endpoint-url", test.url, "--out", dir)
+		code, _, errs := runMain(test.ctx, "snapshot", "--endpoint-url", test.url, "--out", dir)
 		if code != ExitFailed || !strings.Contains(errs, test.want) {
 			t.Errorf("%s: exit code %d: %s", test.want, code, errs)
 		}
@@ -383,5 +379,78 @@ func TestSnapshotEnds(t *testing.T) {
 		if _, err := os.Stat(dir); err == nil {
 			t.Errorf("%s: there is a directory", test.want)
 		}
+	}
+}
+
+// asUser makes a user who has the policy of docs/iam.md without one action,
+// and prints its key.
+const asUser = `
+import boto3, re, sys
+url, page, without = sys.argv[1:4]
+text = open(page).read().split("\n## Snapshot\n")[1]
+policy = re.search(r"\x60{3}json\n(.*?)\x60{3}", text, re.S).group(1).replace("ec2:" + without + '"', 'ec2:None"')
+iam = boto3.client("iam", endpoint_url=url, region_name="us-east-1", aws_access_key_id="key", aws_secret_access_key="secret")
+name = "without-" + without
+iam.create_user(UserName=name)
+iam.put_user_policy(UserName=name, PolicyName="ephemera", PolicyDocument=policy)
+key = iam.create_access_key(UserName=name)["AccessKey"]
+print(key["AccessKeyId"], key["SecretAccessKey"])
+`
+
+// The policy in docs/iam.md is enough, as moto understands IAM, and without
+// one of its actions the program says which.
+func TestSnapshotPermissions(t *testing.T) {
+	url := startMoto(t)
+	b := build(t, url)
+	for _, test := range []struct {
+		without string
+		code    int
+		want    string
+	}{
+		{"", ExitDone, ""},
+		{"DescribeNetworkAcls", ExitFailed, ""},
+		{"DescribeSecurityGroups", ExitFailed, ""},
+		{"DescribeNetworkInterfaces", ExitFailed, ""},
+		{"DescribeSubnets", ExitFailed, ""},
+		{"DescribeNatGateways", ExitDone, "NAT gateways are known by their interfaces only"},
+		{"DescribeRouteTables", ExitDone, "the way from a subnet to the internet is not known"},
+		{"DescribeFlowLogs", ExitDone, "where flow logs are delivered"},
+		{"DescribeManagedPrefixLists", ExitDone, "the names of prefix lists"},
+		{"GetManagedPrefixListEntries", ExitDone, "entries of " + b.list},
+	} {
+		authorize(t, url, false)
+		keys := strings.Fields(string(python(t, asUser, url, "../../../docs/iam.md", test.without)))
+		authorize(t, url, true)
+		setAWS(t, keys[0], keys[1])
+		code, _, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", filepath.Join(t.TempDir(), "network"))
+		denied := ""
+		if test.without != "" {
+			denied = "ec2:" + test.without + ": access denied for arn:aws:iam::123456789012:user/without-" + test.without
+		}
+		if code != test.code || !strings.Contains(errs, denied) || !strings.Contains(errs, test.want) || denied == "" && errs != "" {
+			t.Errorf("without %q: exit code %d, want %d with %s %s:\n%s", test.without, code, test.code, denied, test.want, errs)
+		}
+	}
+	setAWS(t, "AKIAUNKNOWN", "secret")
+	if code, _, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--out", t.TempDir()); code != ExitFailed || !strings.Contains(errs, "AuthFailure") {
+		t.Errorf("with an unknown key: exit code %d:\n%s", code, errs)
+	}
+}
+
+// authorize switches moto's authorization.
+func authorize(t *testing.T, url string, on bool) {
+	t.Helper()
+	allowed := "inf" // requests before it starts
+	if on {
+		allowed = "0"
+	}
+	client := http.Client{Timeout: 10 * time.Second}
+	resp, err := client.Post(url+"/moto-api/reset-auth", "text/plain", strings.NewReader(allowed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusOK {
+		t.Fatal(resp.Status)
 	}
 }
