@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/fnv"
+	"io"
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
@@ -50,6 +52,7 @@ type fake struct {
 	rng   *rand.Rand
 	calls map[string]int
 	times []time.Time // of FilterLogEvents
+	asked []string    // of it
 	bad   []string    // tokens that have expired
 }
 
@@ -132,14 +135,16 @@ func (f *fake) count(call string) int {
 
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "Logs_20140328.")
+	body, err := io.ReadAll(r.Body)
 	f.mu.Lock()
 	f.calls[call]++
 	if call == "FilterLogEvents" {
 		f.times = append(f.times, time.Now())
+		f.asked = append(f.asked, r.Header.Get("Amz-Sdk-Request")+" "+string(body))
 	}
 	f.mu.Unlock()
 	var in request
-	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
+	if err = errors.Join(err, json.Unmarshal(body, &in)); err != nil {
 		refuse(w, "SerializationException", err.Error())
 		return
 	}

@@ -263,7 +263,7 @@ func TestCallsAreFew(t *testing.T) {
 			}
 			t.Logf("%d events: %d calls", got, f.count("FilterLogEvents"))
 			if got := f.count("FilterLogEvents"); got > test.atMost {
-				t.Errorf("%d calls of FilterLogEvents, want at most %d", got, test.atMost)
+				t.Errorf("%d calls of FilterLogEvents, want at most %d:\n%s", got, test.atMost, strings.Join(f.asked, "\n"))
 			}
 		})
 	}
