@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -18,7 +19,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
-	"github.com/aws/aws-sdk-go-v2/credentials/ssocreds"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/pflag"
 )
@@ -133,9 +133,10 @@ func (f *awsFlags) credentialError(err error) error {
 	if profile := cmp.Or(f.profile, os.Getenv("AWS_PROFILE")); profile != "" {
 		login += " --profile " + profile
 	}
-	var expired *ssocreds.InvalidTokenError
-	if errors.As(err, &expired) {
-		return fmt.Errorf("the SSO session is over; run: %s (%w)", login, err)
+	// Some of the SDK's errors about SSO have a type, but not those of a
+	// token that is not there, or that cannot be renewed.
+	if strings.Contains(err.Error(), "SSO") {
+		return fmt.Errorf("no SSO session, or it is over; run: %s (%w)", login, err)
 	}
 	return fmt.Errorf("no AWS credentials: run aws configure or %s, give --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%w)", login, err)
 }
