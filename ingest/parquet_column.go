@@ -140,7 +140,8 @@ type parquetColumn struct {
 	repetition hybrid
 	values     pageValues
 	dictionary cells // its last cell is absent, and stands for null
-	entries    int
+	entries    int   // of the dictionary, or -1 before it
+	held       int64 // bytes for page and dictionary, as counted in pages
 
 	// cells are those of the block. Of a repeated column they are the
 	// elements of all its rows, those of row i from starts[i] to
@@ -256,6 +257,21 @@ func (c *parquetColumn) release() {
 	}
 	c.left, c.pageLeft, c.entries = 0, 0, 0
 	c.values.data = nil
+	c.pages.held -= c.held
+	c.held = 0
+}
+
+// hold counts the memory for a page of the given size, and for a dictionary,
+// before it is taken.
+func (c *parquetColumn) hold(page int32, entries int) error {
+	const cell = 24 // bytes, the largest value and its state
+	held := max(int64(page), int64(cap(c.page))) + cell*int64(max(entries, 0))
+	if c.pages.held += held - c.held; c.pages.held > maxHeld {
+		c.pages.held -= held - c.held
+		return damaged("the pages of all columns take more than %d MiB", maxHeld>>20)
+	}
+	c.held = held
+	return nil
 }
 
 // open goes to the column's chunk in g.
@@ -354,6 +370,9 @@ func (c *parquetColumn) nextPage() error {
 // together.
 func (c *parquetColumn) openPage(h *format.PageHeader, body []byte) (err error) {
 	p := &h.DataPageHeader.V
+	if err := c.hold(h.UncompressedPageSize, c.entries); err != nil {
+		return err
+	}
 	if c.page, err = c.pages.expand(c.codec, c.page, body, int(h.UncompressedPageSize)); err != nil {
 		return err
 	}
@@ -394,6 +413,9 @@ func (c *parquetColumn) openPageV2(h *format.PageHeader, body []byte) (err error
 	if p.IsCompressed.Valid && !p.IsCompressed.V {
 		codec = format.Uncompressed
 	}
+	if err := c.hold(h.UncompressedPageSize, c.entries); err != nil {
+		return err
+	}
 	if c.page, err = c.pages.expand(codec, c.page, body[levels:], size); err != nil {
 		return err
 	}
@@ -428,12 +450,18 @@ func (c *parquetColumn) readDictionary(h *format.PageHeader, body []byte) (err e
 	if p.Encoding != format.Plain && p.Encoding != format.PlainDictionary {
 		return fmt.Errorf("dictionary in %s: %w", p.Encoding, errEncoding)
 	}
+	if err := c.hold(h.UncompressedPageSize, 0); err != nil {
+		return err
+	}
 	if c.page, err = c.pages.expand(c.codec, c.page, body, int(h.UncompressedPageSize)); err != nil {
 		return err
 	}
 	n := int(p.NumValues)
 	if n > 8*len(c.page) { // Booleans take a bit, all others more
 		return damaged("a dictionary of %d values in %d bytes", n, len(c.page))
+	}
+	if err := c.hold(0, n); err != nil {
+		return err
 	}
 	if err := c.values.reset(format.Plain, c.leaf, c.page); err != nil {
 		return err

@@ -23,6 +23,8 @@ const (
 	maxPage       = 32 << 20 // bytes, compressed or not
 	maxDictionary = 8 << 20
 	maxPageHeader = 1 << 20
+	// maxHeld bounds the pages and dictionaries of all columns together.
+	maxHeld = 256 << 20
 )
 
 // chunkBuffer is how much of a column is read at once: a request to S3 costs
@@ -159,6 +161,7 @@ type pageBuffers struct {
 	gzip   *gzip.Reader
 	zstd   *zstd.Decoder
 	brotli *brotli.Reader
+	held   int64 // bytes of the pages and dictionaries of all columns
 }
 
 // expand decompresses src, which gives size bytes, into dst, which may move.
