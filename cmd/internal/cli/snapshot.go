@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -121,8 +121,8 @@ func writeSnapshot(w io.Writer, s *deployed.Snapshot, saved deployed.Saved, dir 
 		_, err := fmt.Fprintf(w, "unchanged since %s\n", saved.Dir)
 		return err
 	}
-	out := tabwriter.NewWriter(w, 0, 0, 1, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, saved.Dir)
+	var text strings.Builder
+	fmt.Fprintln(&text, saved.Dir)
 	for _, x := range []struct {
 		n     int
 		known bool
@@ -139,12 +139,13 @@ func writeSnapshot(w io.Writer, s *deployed.Snapshot, saved deployed.Saved, dir 
 	} {
 		number := "?"
 		if x.known {
-			number = fmt.Sprint(x.n)
+			number = strconv.Itoa(x.n)
 		}
-		fmt.Fprintf(out, "  %s\t %s\n", number, x.what)
+		fmt.Fprintf(&text, "%8s %s\n", number, x.what)
 	}
-	fmt.Fprintf(out, "next: ephemera analyze --network %s SOURCE...\n", dir)
-	return out.Flush()
+	fmt.Fprintf(&text, "next: ephemera analyze --network %s SOURCE...\n", dir)
+	_, err := io.WriteString(w, text.String())
+	return err
 }
 
 // maxWhereabouts bounds what is kept of a log: the network interfaces of an

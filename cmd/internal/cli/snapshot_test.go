@@ -127,8 +127,8 @@ func TestWriteSnapshot(t *testing.T) {
 		want  []string
 	}{
 		{deployed.Saved{Dir: "network/2026-11-22T10:00:00Z"}, []string{
-			"network/2026-11-22T10:00:00Z", "      2 network ACLs", "   1234 security groups", "      0 subnets", "      0 network interfaces",
-			"      ? NAT gateways", "      0 route tables", "      1 prefix lists", "      ? flow logs", "next: ephemera analyze --network network SOURCE...",
+			"network/2026-11-22T10:00:00Z", "       2 network ACLs", "    1234 security groups", "       0 subnets", "       0 network interfaces",
+			"       ? NAT gateways", "       0 route tables", "       1 prefix lists", "       ? flow logs", "next: ephemera analyze --network network SOURCE...",
 		}},
 		{deployed.Saved{Dir: "network/2026-11-22T10:00:00Z", Unchanged: true}, []string{"unchanged since network/2026-11-22T10:00:00Z"}},
 	} {
