@@ -66,7 +66,7 @@ func inOrder(columns []testColumn) []testColumn {
 
 // valueOf pads text to the length that the column has.
 func valueOf(c testColumn, v any) parquet.Value {
-	if s, ok := v.(string); ok && c.node.Type().Kind() == parquet.FixedLenByteArray {
+	if s, ok := v.(string); ok && c.node.Leaf() && c.node.Type().Kind() == parquet.FixedLenByteArray {
 		return parquet.FixedLenByteArrayValue(append([]byte(s), make([]byte, c.node.Type().Length()-len(s))...))
 	}
 	return parquet.ValueOf(v)
