@@ -447,7 +447,7 @@ func (c *parquetColumn) readDictionary(h *format.PageHeader, body []byte) (err e
 	if c.entries >= 0 {
 		return damaged("a second dictionary")
 	}
-	if p.Encoding != format.Plain && p.Encoding != format.PlainDictionary {
+	if p.Encoding != format.Plain && p.Encoding != plainDictionary {
 		return fmt.Errorf("dictionary in %s: %w", p.Encoding, errEncoding)
 	}
 	if err := c.hold(h.UncompressedPageSize, 0); err != nil {

@@ -250,9 +250,13 @@ type pageValues struct {
 
 var errEncoding = errors.New("this encoding is not read for this type; write the file with plain or dictionary encoding")
 
+// plainDictionary is what RLE_DICTIONARY was called at first; many writers
+// still do.
+const plainDictionary format.Encoding = 2
+
 // isDictionary reports whether the values are indexes of the dictionary.
 func (v *pageValues) isDictionary() bool {
-	return v.encoding == format.RLEDictionary || v.encoding == format.PlainDictionary
+	return v.encoding == format.RLEDictionary || v.encoding == plainDictionary
 }
 
 // reset begins to read data.
@@ -261,7 +265,7 @@ func (v *pageValues) reset(encoding format.Encoding, l *leaf, data []byte) error
 	switch encoding {
 	case format.Plain:
 		return nil
-	case format.RLEDictionary, format.PlainDictionary:
+	case format.RLEDictionary, plainDictionary:
 		if len(data) == 0 { // a page of nulls
 			v.indexes.reset(nil, 0)
 			return nil

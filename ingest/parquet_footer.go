@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/parquet-go/parquet-go/deprecated"
@@ -243,7 +244,7 @@ func (f *footer) walk(elements []schemaElement, children int32, parent leaf) ([]
 		}
 		e := &elements[0]
 		l := parent
-		l.path = append(parent.path[:len(parent.path):len(parent.path)], e.Name)
+		l.path = slices.Concat(parent.path, []string{e.Name})
 		switch e.Repetition {
 		case format.Optional:
 			l.maxDefinition++
