@@ -59,12 +59,14 @@ func refused(err error) bool {
 	return errors.As(err, &e) && (e.Denied() || hasCode(e.Err, "InvalidAction", "UnsupportedOperation", "NotImplemented"))
 }
 
-// notFound reports whether what a call named is not there.
+// notFound reports whether the prefix list that a call named is not there.
 func notFound(err error) bool {
-	return hasCode(err, "InvalidPrefixListID.NotFound", "InvalidPrefixListId", "InvalidPrefixListID.Malformed")
+	return hasCode(err, "InvalidPrefixListId.NotFound", "InvalidPrefixListId.Malformed")
 }
 
+// hasCode compares without regard to case: EC2 writes ID in some codes, and
+// Id in others.
 func hasCode(err error, codes ...string) bool {
 	var api smithy.APIError
-	return errors.As(err, &api) && slices.Contains(codes, api.ErrorCode())
+	return errors.As(err, &api) && slices.ContainsFunc(codes, func(c string) bool { return strings.EqualFold(c, api.ErrorCode()) })
 }
