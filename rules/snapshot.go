@@ -128,7 +128,7 @@ func (h *History) checkTimes(place string) error {
 // parseDirTime reads RFC 3339, the same with hyphens for colons (which some
 // file systems do not have), and the basic format without either.
 func parseDirTime(name string) (time.Time, bool) {
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15-04-05Z07-00", "20060102T150405Z0700"} {
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15-04-05Z", "2006-01-02T15-04-05-07-00", "20060102T150405Z0700"} {
 		if t, err := time.Parse(layout, name); err == nil {
 			return t, true
 		}

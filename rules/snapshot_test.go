@@ -281,3 +281,23 @@ func FuzzReadSnapshot(f *testing.F) {
 		}
 	})
 }
+
+func TestDirTime(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ok   bool
+	}{
+		{"2026-11-22T10:00:00Z", true},
+		{"2026-11-22T10-00-00Z", true},
+		{"20261122T100000Z", true},
+		{"2026-11-22T12:00:00+02:00", true},
+		{"2026-11-22T12-00-00+02-00", true},
+		{"2026-11-22", false},
+		{"latest", false},
+	} {
+		got, ok := parseDirTime(c.name)
+		if ok != c.ok || ok && got.Unix() != time.Date(2026, 11, 22, 10, 0, 0, 0, time.UTC).Unix() {
+			t.Errorf("%s: got %v, %t; want 2026-11-22T10:00:00Z: %t", c.name, got, ok, c.ok)
+		}
+	}
+}
