@@ -77,7 +77,7 @@ func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	ports := newPortMeaning(o.ControlPorts)
 	a := newAnalysis(o, ports)
 	s := newAssembler(o, ports, a.add)
-	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), o.held)
+	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), cmp.Or(o.held, heldConnections))
 	defer a.waiting.close()
 	err := s.read(records)
 	if err == nil {
@@ -106,12 +106,13 @@ type analysis struct {
 }
 
 func newAnalysis(o Options, ports *portMeaning) *analysis {
+	held := cmp.Or(o.held, heldRows)
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
 	return &analysis{
 		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(), ports: ports,
 		r: &Result{
-			Sessions: newRows(compareSessions, o.held), Data: newRows(compareData, o.held),
-			Mappings: newRows(compareMappings, o.held), Rejects: newRows(compareRejects, o.held),
+			Sessions: newRows(compareSessions, held), Data: newRows(compareData, held),
+			Mappings: newRows(compareMappings, held), Rejects: newRows(compareRejects, held),
 		},
 	}
 }

@@ -58,6 +58,7 @@ func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
 		case errors.As(err, &bad):
 			a.collector.coverage.BadRecords++
 		case errors.As(err, &broken):
+			a.collector.coverage.miss(broken)
 		default:
 			return err
 		}

@@ -196,6 +196,16 @@ func listRules(numbers []string) string {
 	return "Rules " + strings.Join(numbers, ", ")
 }
 
+// missingWarning names the first objects that could not be read.
+func missingWarning(m Missing) string {
+	const named = 3
+	places := strings.Join(m.Places[:min(named, len(m.Places))], ", ")
+	if more := m.Objects - named; more > 0 {
+		places += fmt.Sprintf(" and %d more", more)
+	}
+	return fmt.Sprintf("%s not read to the end (%s), so connections can be missing: %s", plural(m.Objects, "object"), m.Fault, places)
+}
+
 // coverageWarnings say what the log lacks.
 func coverageWarnings(r *Result) []string {
 	var ws []string
@@ -208,6 +218,9 @@ func coverageWarnings(r *Result) []string {
 	}
 	if c.Late > 0 {
 		ws = append(ws, fmt.Sprintf("%d records came more than %d minutes behind others: connections may have been cut; sort the log by time", c.Late, maxDisorder/60))
+	}
+	for _, m := range c.Missing {
+		ws = append(ws, missingWarning(m))
 	}
 	if c.BadRecords > 0 {
 		ws = append(ws, fmt.Sprintf("%d records could not be read", c.BadRecords))

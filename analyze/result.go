@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"cmp"
+	"slices"
 	"time"
 
 	"ephemera/ingest/flow"
@@ -77,6 +78,8 @@ type Coverage struct {
 	SkipData   int `json:"skipdata"`   // intervals in which AWS lost records
 	Duplicates int `json:"duplicates"` // delivered twice, by two flow logs; counted once
 	BadRecords int `json:"bad_records"`
+	// Missing are the objects that could not be read, or not to their end.
+	Missing []Missing `json:"missing,omitzero"`
 	// Late records came more than 15 minutes behind others: what they belong
 	// to may have been cut.
 	Late       int  `json:"late,omitzero"`
@@ -89,6 +92,31 @@ type Coverage struct {
 	// Flags whether it has tcp-flags. Without them more is inferred.
 	HeaderAddrs bool `json:"header_addrs"`
 	Flags       bool `json:"tcp_flags"`
+}
+
+// Missing counts the objects with one fault.
+type Missing struct {
+	Fault   string `json:"fault"` // flow.Fault in words
+	Objects int    `json:"objects"`
+	// Places names the first of them.
+	Places []string `json:"places"`
+}
+
+// maxMissing is how many places a Missing names.
+const maxMissing = 20
+
+// miss counts an object that could not be read.
+func (c *Coverage) miss(e *flow.ObjectError) {
+	fault := e.Fault.String()
+	i, found := slices.BinarySearchFunc(c.Missing, fault, func(m Missing, fault string) int { return cmp.Compare(m.Fault, fault) })
+	if !found {
+		c.Missing = slices.Insert(c.Missing, i, Missing{Fault: fault})
+	}
+	m := &c.Missing[i]
+	m.Objects++
+	if len(m.Places) < maxMissing {
+		m.Places = append(m.Places, e.Place)
+	}
 }
 
 // Severity orders findings.

@@ -16,7 +16,7 @@ type Rows[T any] struct {
 
 // RowsOf returns the given rows, in their order.
 func RowsOf[T any](rows ...T) *Rows[T] {
-	r := newRows(func(T, T) int { return 0 }, 0)
+	r := newRows(func(T, T) int { return 0 }, heldRows)
 	for _, row := range rows {
 		r.add(row)
 	}

@@ -12,12 +12,20 @@ import (
 	"slices"
 )
 
-// maxHeld is how many values a sorter keeps in memory before it writes them
-// to its file: a few megabytes of rows.
-const maxHeld = 16 << 10
+// How many values a sorter keeps in memory before it writes them to its file:
+// about a megabyte of rows, and of connections with their legs.
+const (
+	heldRows        = 4 << 10
+	heldConnections = 1 << 10
+)
+
+// maxRuns is how many runs of one length are merged at once: each takes a
+// buffer and a decoder, together some 30 kB. So many runs become one, and a
+// value is written again whenever there are sixty times as many.
+const maxRuns = 60
 
 // A sorter puts any number of values into order in bounded memory. Beyond
-// maxHeld of them, it writes sorted runs to a temporary file and merges these
+// limit of them, it writes sorted runs to a temporary file and merges these
 // as they are read.
 type sorter[T any] struct {
 	compare func(a, b T) int
@@ -28,8 +36,10 @@ type sorter[T any] struct {
 	n       int
 	file    *os.File
 	size    int64 // of file
-	runs    []run
-	err     error // the first one of the file
+	// runs are in the order in which their values were added, and so the
+	// oldest have the highest level.
+	runs []run
+	err  error // the first one of the file
 }
 
 // A codec makes the writer and the reader of one run.
@@ -38,16 +48,16 @@ type codec[T any] struct {
 	reader func(io.Reader) func() (T, error)
 }
 
-// run is a part of the file, with n values.
+// run is a part of the file, with n values. One of level 0 was held, others
+// were merged from maxRuns of the level below.
 type run struct {
 	offset, size int64
-	n            int
+	n, level     int
 }
 
-// newSorter makes a sorter that keeps limit values in memory; 0 means
-// maxHeld.
+// newSorter makes a sorter that keeps limit values in memory.
 func newSorter[T any](compare func(a, b T) int, c codec[T], limit int) *sorter[T] {
-	return &sorter[T]{compare: compare, codec: c, limit: cmp.Or(limit, maxHeld)}
+	return &sorter[T]{compare: compare, codec: c, limit: limit}
 }
 
 // gobCodec writes values by their exported fields.
@@ -78,7 +88,29 @@ func (s *sorter[T]) add(v T) {
 		}
 		clear(s.held)
 		s.held = s.held[:0]
+		for level := 0; s.err == nil && s.full(level); level++ {
+			s.err = s.compact(level)
+		}
 	}
+}
+
+// full reports whether there are maxRuns of the level.
+func (s *sorter[T]) full(level int) bool {
+	n := len(s.runs)
+	return n >= maxRuns && s.runs[n-maxRuns].level == level
+}
+
+// compact merges the last maxRuns runs into one. The place that they had in
+// the file is not used again.
+func (s *sorter[T]) compact(level int) error {
+	old := s.runs[len(s.runs)-maxRuns:]
+	m := s.newMerge(old)
+	if err := s.write(level+1, m.all()); err != nil {
+		return err
+	}
+	last := s.runs[len(s.runs)-1]
+	s.runs = append(s.runs[:len(s.runs)-1-maxRuns], last)
+	return m.err
 }
 
 // spill writes what is held as one run.
@@ -94,18 +126,25 @@ func (s *sorter[T]) spill() error {
 		_ = os.Remove(f.Name())
 	}
 	s.sort()
+	return s.write(0, slices.Values(s.held))
+}
+
+// write appends a run of the values, which are in order, to the file.
+func (s *sorter[T]) write(level int, values iter.Seq[T]) error {
 	w := &countingWriter{w: io.NewOffsetWriter(s.file, s.size)}
 	buffered := bufio.NewWriterSize(w, 64<<10)
 	write := s.codec.writer(buffered)
-	for _, v := range s.held {
+	n := 0
+	for v := range values {
 		if err := write(v); err != nil {
 			return err
 		}
+		n++
 	}
 	if err := buffered.Flush(); err != nil {
 		return err
 	}
-	s.runs = append(s.runs, run{s.size, w.n, len(s.held)})
+	s.runs = append(s.runs, run{s.size, w.n, n, level})
 	s.size += w.n
 	return nil
 }
@@ -125,58 +164,63 @@ func (s *sorter[T]) len() int { return s.n }
 func (s *sorter[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		s.sort()
-		if len(s.runs) == 0 {
-			for _, v := range s.held {
-				if !yield(v) {
-					return
-				}
+		m := s.newMerge(s.runs)
+		rest := s.held
+		m.push(&cursor[T]{index: len(s.runs), left: len(rest), next: func() (v T, err error) {
+			v, rest = rest[0], rest[1:]
+			return v, nil
+		}})
+		for v := range m.all() {
+			if !yield(v) {
+				return
 			}
-			return
 		}
-		s.merge(yield)
+		s.err = cmp.Or(s.err, m.err)
 	}
 }
 
-// merge yields the values of all runs and those that are held.
-func (s *sorter[T]) merge(yield func(T) bool) {
+// newMerge makes a merge of runs.
+func (s *sorter[T]) newMerge(runs []run) *merge[T] {
 	m := &merge[T]{compare: s.compare}
-	for i, r := range s.runs {
+	for i, r := range runs {
 		read := s.codec.reader(bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), 16<<10))
-		s.push(m, &cursor[T]{index: i, left: r.n, next: read})
+		m.push(&cursor[T]{index: i, left: r.n, next: read})
 	}
-	rest := s.held
-	s.push(m, &cursor[T]{index: len(s.runs), left: len(rest), next: func() (v T, err error) {
-		v, rest = rest[0], rest[1:]
-		return v, nil
-	}})
-	for len(m.cursors) > 0 {
-		c := m.cursors[0]
-		if !yield(c.value) {
-			return
-		}
-		if s.advance(c) {
-			heap.Fix(m, 0)
-		} else {
-			heap.Pop(m)
+	return m
+}
+
+// all yields the values in order, and empties the merge.
+func (m *merge[T]) all() iter.Seq[T] {
+	return func(yield func(T) bool) {
+		for len(m.cursors) > 0 {
+			c := m.cursors[0]
+			if !yield(c.value) {
+				return
+			}
+			if m.advance(c) {
+				heap.Fix(m, 0)
+			} else {
+				heap.Pop(m)
+			}
 		}
 	}
 }
 
-func (s *sorter[T]) push(m *merge[T], c *cursor[T]) {
-	if s.advance(c) {
+func (m *merge[T]) push(c *cursor[T]) {
+	if m.advance(c) {
 		heap.Push(m, c)
 	}
 }
 
 // advance reads the cursor's next value and reports whether there is one.
-func (s *sorter[T]) advance(c *cursor[T]) bool {
+func (m *merge[T]) advance(c *cursor[T]) bool {
 	if c.left == 0 {
 		return false
 	}
 	c.left--
 	var err error
-	if c.value, err = c.next(); err != nil && s.err == nil {
-		s.err = fmt.Errorf("reading back a temporary file: %w", err)
+	if c.value, err = c.next(); err != nil && m.err == nil {
+		m.err = fmt.Errorf("reading back a temporary file: %w", err)
 	}
 	return err == nil
 }
@@ -201,6 +245,7 @@ type cursor[T any] struct {
 type merge[T any] struct {
 	compare func(a, b T) int
 	cursors []*cursor[T]
+	err     error // the first one of reading
 }
 
 func (m *merge[T]) Len() int { return len(m.cursors) }

@@ -18,10 +18,10 @@ type numbered struct{ Key, Number int }
 func TestSorter(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	rng := rand.New(rand.NewPCG(4, 1))
-	for range 200 {
+	for range 60 {
 		s := newSorter(func(a, b numbered) int { return cmp.Compare(a.Key, b.Key) }, gobCodec[numbered](), 1+rng.IntN(40))
 		var want []numbered
-		for n := range rng.IntN(300) {
+		for n := range rng.IntN(rng.IntN(5_000) + 1) {
 			v := numbered{rng.IntN(50), n}
 			want = append(want, v)
 			s.add(v)

@@ -258,6 +258,9 @@ func limits(c analyze.Coverage) []string {
 	add(!c.Snapshot, "The rules were not given (--network): what rejected a flow is taken from the log alone, and allowed ports are not known.")
 	add(c.SkipData > 0, "AWS lost records in "+counted(c.SkipData, "interval")+" (SKIPDATA): connections can be missing or look shorter than they were.")
 	add(c.BadRecords > 0, counted(c.BadRecords, "record")+" could not be read, and the report does without.")
+	for _, m := range c.Missing {
+		add(true, counted(m.Objects, "object")+" not read to the end ("+m.Fault+"): "+strings.Join(m.Places, ", ")+". What was in them is not in this report.")
+	}
 	add(true, "A flow log holds no payload: FTP commands, file names and the server's answers are not in it, with or without TLS.")
 	return all
 }

@@ -48,10 +48,11 @@ translated flow at the NAT gateway is which client's, which network ACL entry
 or security group is behind every REJECT, and which ports are used at each
 rule. Without an output flag it prints a summary.
 
-SOURCE is a file, a directory (walked), or - for standard input. Plain text and
-gzip are told apart by their content.`,
+` + sourceHelp,
 		Example: `  ephemera analyze --network network/ AWSLogs/
   ephemera analyze --network network/ --out report/ AWSLogs/
+  ephemera analyze --network network/ --from -24h s3://my-logs/AWSLogs/
+  ephemera analyze --network network/ cloudwatch:vpc-flow-logs
   zcat flows.log.gz | ephemera analyze --format default -`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args, s) },
@@ -112,12 +113,13 @@ func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze
 		return nil, err
 	}
 	r, err := analyze.Run(records, set.analyze)
+	unread := done()
 	if err != nil {
 		return nil, err
 	}
-	if err := done(); err != nil {
+	if unread != nil {
 		r.Close()
-		return nil, err
+		return nil, unread
 	}
 	for _, w := range r.Warnings {
 		set.log.Warn(w)
@@ -177,7 +179,10 @@ func count(r *analyze.Result, what string) int {
 	n := 0
 	switch what {
 	case failBadRecords:
-		return r.Coverage.BadRecords
+		n = r.Coverage.BadRecords
+		for _, m := range r.Coverage.Missing {
+			n += m.Objects
+		}
 	case failAmbiguous:
 		for d := range r.Data.All() {
 			if d.SessionID == "" {

@@ -88,6 +88,9 @@ func (s *summary) coverage(c analyze.Coverage) {
 		}
 	}
 	s.printf("\n")
+	for _, m := range c.Missing {
+		s.printf("%d objects missing, in whole or in part (%s): %s\n", m.Objects, m.Fault, strings.Join(m.Places, ", "))
+	}
 }
 
 func span(c analyze.Coverage) string {
