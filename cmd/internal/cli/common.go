@@ -26,18 +26,29 @@ type common struct {
 	jobs           int
 	logFormat      string
 	quiet, verbose bool
+	noProgress     bool
+	requesterPays  bool
+	aws            awsFlags
 }
 
 func (c *common) register(f *pflag.FlagSet) {
-	f.StringVar(&c.from, "from", "", "only records from this time on: RFC 3339, or before now, like -24h")
-	f.StringVar(&c.to, "to", "", "only records before this time")
 	f.StringVar(&c.network, "network", "", "`directory` with the network's rules: output of the AWS CLI's describe calls")
 	f.StringSliceVar(&c.clients, "client", nil, "only FTP sessions of clients in this `CIDR` (repeatable)")
 	f.StringSliceVar(&c.servers, "server", nil, "only FTP sessions with servers in this `CIDR` (repeatable)")
 	f.IntSliceVar(&c.controlPorts, "control-port", nil, "FTP control `ports` besides 21 and 990 (repeatable)")
+	c.registerSource(f)
+}
+
+// registerSource registers the flags that say how sources are read.
+func (c *common) registerSource(f *pflag.FlagSet) {
+	f.StringVar(&c.from, "from", "", "only records from this time on: RFC 3339, or before now, like -24h")
+	f.StringVar(&c.to, "to", "", "only records before this time")
 	f.StringVar(&c.format, "format", "", "fields of text without a header line: `default`, or a list as in LogFormat")
 	f.IntVar(&c.jobs, "jobs", 0, "objects decoded at once (default: the number of processors)")
+	f.BoolVar(&c.requesterPays, "requester-pays", false, "agree to pay for requests to buckets that ask for it")
+	c.aws.register(f)
 	f.StringVar(&c.logFormat, "log-format", "text", "messages on stderr as text or json")
+	f.BoolVar(&c.noProgress, "no-progress", false, "do not show how far reading has come")
 	f.BoolVarP(&c.quiet, "quiet", "q", false, "say nothing on stderr but errors")
 	f.BoolVarP(&c.verbose, "verbose", "v", false, "name every bad record on stderr")
 }
@@ -48,6 +59,11 @@ type settings struct {
 	analyze analyze.Options
 	log     *slog.Logger
 	verbose bool
+	display *display // nil when progress is not to be shown
+	drawing bool     // on a terminal
+	aws     *awsFlags
+
+	requesterPays bool
 }
 
 // check turns the flags into settings. All flags are checked before anything
@@ -55,10 +71,18 @@ type settings struct {
 func (c *common) check(s Streams, now time.Time) (settings, error) {
 	out := settings{
 		ingest:  ingest.Options{Jobs: c.jobs, Want: analyze.WantFields, Stdin: s.In},
-		verbose: c.verbose,
+		verbose: c.verbose, aws: &c.aws, requesterPays: c.requesterPays,
 	}
+	d := &display{err: s.Err, after: progressAfter, every: progressLines}
 	var err error
-	if out.log, err = c.logger(s.Err); err != nil {
+	if d.log, err = c.logger(d); err != nil {
+		return out, err
+	}
+	out.log, out.drawing = d.log, isTerminal(s.Err)
+	if !c.noProgress && !c.quiet {
+		out.display = d
+	}
+	if err := c.aws.check(); err != nil {
 		return out, err
 	}
 	if c.jobs < 0 {
@@ -164,9 +188,10 @@ func parsePrefixes(flag string, ss []string) ([]netip.Prefix, error) {
 
 // open opens the sources for one pass over their records. What it learns of
 // them goes into the settings of the analysis. done is to be called when all
-// records were read: it sums up what could not be, and fails when that is all.
+// records were read, or no more are wanted: it sums up what could not be, and
+// fails when that is all.
 func (set *settings) open(ctx context.Context, places []string) (records flowStream, done func() error, err error) {
-	logs, err := ingest.Open(places, set.ingest)
+	lists, err := set.find(ctx, places)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -175,9 +200,15 @@ func (set *settings) open(ctx context.Context, places []string) (records flowStr
 			set.log.Warn(w)
 		}
 	}
+	logs := ingest.Join(set.ingest, lists...)
 	set.analyze.Ordered = logs.Ordered()
 	seen := &problems{log: set.log, verbose: set.verbose}
+	stop := func() {}
+	if set.display != nil {
+		stop = set.display.start(logs.Stats, set.drawing)
+	}
 	done = func() error {
+		stop()
 		stats := logs.Stats()
 		set.log.Debug("read", "objects", stats.Objects, "bytes", stats.Bytes, "records", seen.good)
 		return seen.close()

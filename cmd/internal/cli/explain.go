@@ -132,10 +132,7 @@ func explainObserved(ctx context.Context, set settings, q analyze.Query, places 
 		return err
 	}
 	found, err := analyze.Observe(records, set.analyze, q)
-	if err != nil {
-		return err
-	}
-	if err := done(); err != nil {
+	if err := cmp.Or(err, done()); err != nil {
 		return err
 	}
 	if len(found) == 0 {

@@ -20,7 +20,6 @@ import (
 // snapshotFlags are the flags of snapshot.
 type snapshotFlags struct {
 	common
-	awsFlags
 	vpcs    []string
 	sources []string
 	out     string
@@ -42,20 +41,16 @@ Without --vpc and --for it takes all VPCs of the region. The permissions that it
 needs are in docs/iam.md.`,
 		Example: `  ephemera snapshot --region eu-west-1
   ephemera snapshot --vpc vpc-0a1,vpc-0b2 --out network
-  ephemera snapshot --for AWSLogs/`,
+  ephemera snapshot --for s3://my-logs/AWSLogs/ --from -1h`,
 		Args: usageArgs(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error { return f.run(cmd.Context(), s) },
 	}
 	fl := cmd.Flags()
 	fl.StringSliceVar(&f.vpcs, "vpc", nil, "only these VPCs, by `ID` (repeatable)")
-	fl.StringArrayVar(&f.sources, "for", nil, "only the VPCs that wrote these flow logs: a file, directory or - (repeatable)")
+	fl.StringArrayVar(&f.sources, "for", nil, "only the VPCs that wrote these flow logs: any `SOURCE` (repeatable)")
 	fl.StringVar(&f.out, "out", "network", "`directory` for the snapshots")
 	fl.BoolVar(&f.force, "force", false, "write a snapshot even if nothing changed since the last one")
-	fl.StringVar(&f.format, "format", "", "with --for, fields of text without a header line: `default`, or a list as in LogFormat")
-	f.awsFlags.register(fl)
-	fl.StringVar(&f.logFormat, "log-format", "text", "messages on stderr as text or json")
-	fl.BoolVarP(&f.quiet, "quiet", "q", false, "say nothing on stderr but errors")
-	fl.BoolVarP(&f.verbose, "verbose", "v", false, "name every bad record on stderr")
+	f.registerSource(fl)
 	return cmd
 }
 
@@ -77,7 +72,7 @@ func (f *snapshotFlags) check(s Streams) (settings, error) {
 		return set, usageError("--out: give a directory")
 	}
 	set.ingest.Want = whereabouts
-	return set, f.awsFlags.check()
+	return set, nil
 }
 
 func (f *snapshotFlags) run(ctx context.Context, s Streams) error {
@@ -85,7 +80,7 @@ func (f *snapshotFlags) run(ctx context.Context, s Streams) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := f.awsFlags.config(ctx)
+	cfg, err := f.aws.config(ctx)
 	if err != nil {
 		return err
 	}
