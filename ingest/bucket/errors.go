@@ -2,8 +2,10 @@ package bucket
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -39,6 +41,7 @@ func status(err error) int {
 func brief(err error) error {
 	var api smithy.APIError
 	var address *url.Error
+	var operation *smithy.OperationError
 	switch {
 	case errors.As(err, &api):
 		if api.ErrorMessage() == "" {
@@ -49,6 +52,8 @@ func brief(err error) error {
 		return address.Err
 	case errors.Is(err, errStalled):
 		return errStalled
+	case errors.As(err, &operation):
+		return operation.Err
 	}
 	return err
 }
@@ -70,6 +75,8 @@ func fault(bucket string, err error) *flow.ObjectError {
 		e.Fault, e.Err = flow.Damaged, errChanged
 	case strings.HasPrefix(code, "KMS."):
 		e.Fault, e.Err = flow.Denied, fmt.Errorf("its KMS key cannot be used (%w); enable the key, or leave the object out", e.Err)
+	case refused(err) != nil:
+		e.Fault, e.Err = flow.Denied, refused(err)
 	case isDenied(err) && strings.Contains(strings.ToLower(err.Error()), "kms"):
 		e.Fault, e.Err = flow.Denied, fmt.Errorf("access to its KMS key is denied (%w); allow kms:Decrypt on the key, see docs/iam.md", e.Err)
 	case isDenied(err):
@@ -93,12 +100,18 @@ func archived(class, tier string) error {
 
 // isDenied reports whether S3 refused err's request to these credentials.
 func isDenied(err error) bool {
-	switch errorCode(err) {
-	case "AccessDenied", "AllAccessDisabled", "Forbidden", "ExpiredToken", "InvalidAccessKeyId",
-		"InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired":
-		return true
-	}
 	return status(err) == http.StatusForbidden || status(err) == http.StatusUnauthorized
+}
+
+// refused is the error of credentials that S3 does not take, or nil.
+func refused(err error) error {
+	switch errorCode(err) {
+	case "ExpiredToken", "InvalidAccessKeyId", "InvalidToken", "SignatureDoesNotMatch", "TokenRefreshRequired":
+		return fmt.Errorf("the credentials are refused (%w); renew them, or choose others with --profile", brief(err))
+	case "RequestTimeTooSkewed":
+		return fmt.Errorf("the request is refused (%w); set the clock of this machine", brief(err))
+	}
+	return nil
 }
 
 // isFinal reports whether it is no use to ask again: the client has done so
@@ -107,6 +120,17 @@ func isFinal(err error) bool {
 	var often *retry.MaxAttemptsError
 	if errors.As(err, &often) {
 		return true
+	}
+	var host *net.DNSError
+	var certificate *tls.CertificateVerificationError
+	if errors.As(err, &host) && host.IsNotFound || errors.As(err, &certificate) {
+		return true
+	}
+	// Before a request is sent, the SDK wraps errors in texts alone.
+	for _, step := range []string{"get identity: ", "resolve service endpoint", "sign http request"} {
+		if strings.Contains(err.Error(), step) {
+			return true
+		}
 	}
 	code := status(err)
 	return code >= 400 && code < 500 && code != http.StatusRequestTimeout && code != http.StatusTooManyRequests
@@ -119,6 +143,8 @@ func listError(at place, err error) error {
 		return fmt.Errorf("s3://%s: there is no such bucket; check its name", at.bucket)
 	case code == "InvalidBucketName":
 		return fmt.Errorf("s3://%s: this is no name of a bucket; write s3://BUCKET/PREFIX", at.bucket)
+	case refused(err) != nil:
+		return fmt.Errorf("%s: %w", at, refused(err))
 	case isDenied(err):
 		return fmt.Errorf("%s: listing is denied (%w); allow s3:ListBucket on arn:aws:s3:::%s, see docs/iam.md", at, brief(err), at.bucket)
 	case isElsewhere(err):
@@ -132,6 +158,8 @@ func listError(at place, err error) error {
 func brokenListing(at place, err error) error {
 	e := &flow.ObjectError{Place: at.String(), Fault: flow.Unreachable}
 	switch {
+	case refused(err) != nil:
+		e.Fault, e.Err = flow.Denied, refused(err)
 	case isDenied(err):
 		e.Fault = flow.Denied
 		e.Err = fmt.Errorf("listing is denied (%w), so what lies here is missing; allow s3:ListBucket on arn:aws:s3:::%s, see docs/iam.md", brief(err), at.bucket)

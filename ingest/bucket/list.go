@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"math/rand/v2"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -93,6 +95,8 @@ func (s *Store) pages(ctx context.Context, at place, delimiter string, limit int
 }
 
 // page makes one request to list, when there are not too many on the way.
+// What breaks an answer is no concern of the client's retries, so it is asked
+// for again here.
 func (s *Store) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
 	select {
 	case s.listing <- struct{}{}:
@@ -100,13 +104,44 @@ func (s *Store) page(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListOb
 		return nil, ctx.Err()
 	}
 	defer func() { <-s.listing }()
+	for tries := 1; ; tries++ {
+		page, err := s.ask(ctx, in)
+		switch {
+		case err == nil:
+			return page, nil
+		case s.follow(ctx, *in.Bucket, err):
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case isFinal(err) || tries == s.tries:
+			return nil, err
+		default:
+			s.pause(ctx, tries)
+		}
+	}
+}
+
+var errNoListing = errors.New("the answer is no listing")
+
+func (s *Store) ask(ctx context.Context, in *s3.ListObjectsV2Input) (*s3.ListObjectsV2Output, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // ends what boundAttempts left
 	page, err := s.api.ListObjectsV2(ctx, in, s.call(*in.Bucket))
-	if err != nil && s.follow(ctx, *in.Bucket, err) {
-		page, err = s.api.ListObjectsV2(ctx, in, s.call(*in.Bucket))
+	if err == nil && page.IsTruncated == nil {
+		err = errNoListing // an empty body reads as one of nothing
 	}
 	return page, err
+}
+
+// pause waits before another try, longer the more there have been, or until
+// ctx is done.
+func (s *Store) pause(ctx context.Context, tries int) {
+	d := min(maxBackoff, s.backoff<<(tries-1))
+	timer := time.NewTimer(d/2 + rand.N(d/2+1))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // each calls f with 0 to n-1, some at once.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"strconv"
 	"strings"
 	"sync"
@@ -76,7 +75,7 @@ func (o *opened) Read(p []byte) (int, error) {
 		}
 		o.stream = nil
 	}
-	if o.pos == 0 && o.entry.size > o.windows.whole {
+	if o.pos == 0 {
 		p = p[:min(int64(len(p)), o.windows.head)]
 	}
 	n, err := o.ReadAt(p[:min(len(p), windowSize)], o.pos)
@@ -172,15 +171,8 @@ func (d *download) wait(err error) error {
 		e.Err = fmt.Errorf("reading broke %d times at byte %d (%w); run again", d.tries, d.next, e.Err)
 		return e
 	}
-	pause := min(maxBackoff, d.o.store.backoff<<(d.tries-1))
-	timer := time.NewTimer(pause/2 + rand.N(pause/2+1))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-d.o.ctx.Done():
-		return d.o.ctx.Err()
-	}
+	d.o.store.pause(d.o.ctx, d.tries)
+	return d.o.ctx.Err()
 }
 
 // request asks for the bytes that are missing.

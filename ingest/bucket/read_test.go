@@ -157,7 +157,7 @@ func TestReadGivesUp(t *testing.T) {
 		"archived": {at(&types.InvalidObjectState{StorageClass: "INTELLIGENT_TIERING", AccessTier: "ARCHIVE_ACCESS"}), 0, flow.Archived, "it is archived (INTELLIGENT_TIERING, ARCHIVE_ACCESS); restore it"},
 		"busy":     {at(apiError(503, "SlowDown", "Reduce your rate.")), 0, flow.Unreachable, "reading broke 3 times at byte 0 (SlowDown: Reduce your rate); run again"},
 		"breaks":   {later(errors.New("connection refused")), cut, flow.Unreachable, fmt.Sprintf("reading broke 3 times at byte %d (connection refused); run again", cut)},
-		"expired":  {later(apiError(400, "ExpiredToken", "The token has expired.")), cut, flow.Denied, "ExpiredToken: The token has expired"},
+		"expired":  {later(apiError(400, "ExpiredToken", "The token has expired.")), cut, flow.Denied, "the credentials are refused (ExpiredToken: The token has expired); renew them"},
 		"changed": {func(f *fake) {
 			f.body = func(_ context.Context, data []byte) io.Reader {
 				f.put("a", random(rnd, len(data)))

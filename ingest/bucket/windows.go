@@ -16,8 +16,8 @@ const (
 	// windowSize is how much is read when less is wanted: a request costs as
 	// much time as some hundred kilobytes.
 	windowSize = 64 << 10
-	// headSize is how much of a large Parquet file is read to see that it is
-	// Parquet. What is wanted of it is elsewhere.
+	// headSize is how much Read gives at first of what is named as Parquet,
+	// to show that it is. What is wanted of it is elsewhere.
 	headSize = 512
 	// windowsKept are for the footer of Parquet and small parts near each
 	// other. Larger parts are not kept: they are read once.
