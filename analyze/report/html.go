@@ -1,6 +1,7 @@
 package report
 
 import (
+	"bufio"
 	"bytes"
 	"cmp"
 	"crypto/sha256"
@@ -63,7 +64,7 @@ type page struct {
 	Policy   string
 	Styles   []template.CSS
 	Scripts  []template.JS
-	Data     template.JS
+	DataHere template.JS // stands where the data are written
 	Licenses []string
 
 	Verdict  verdict
@@ -118,18 +119,30 @@ func newGrids(r *analyze.Result) []grid {
 
 // WriteHTML writes r as one page that needs no other file and no network.
 func WriteHTML(w io.Writer, r *analyze.Result) error {
-	data, err := pageData(r)
-	if err != nil {
+	// The data can be many times what the rest is, and are not held as a
+	// whole.
+	var around bytes.Buffer
+	if err := pageTmpl.Execute(&around, newPage(r)); err != nil {
 		return err
 	}
-	return cmp.Or(pageTmpl.Execute(w, newPage(r, data)), r.Err())
+	before, after, _ := bytes.Cut(around.Bytes(), []byte(dataHere))
+	out := bufio.NewWriter(w)
+	out.Write(before)
+	if err := writeData(out, r); err != nil {
+		return err
+	}
+	out.Write(after)
+	return cmp.Or(out.Flush(), r.Err())
 }
 
-func newPage(r *analyze.Result, data []byte) page {
+// dataHere is JSON that no report holds.
+const dataHere = `{"data": "here"}`
+
+func newPage(r *analyze.Result) page {
 	p := page{
 		Styles:   []template.CSS{template.CSS(withoutMap(tableStyle)), template.CSS(pageStyle)},
 		Scripts:  []template.JS{template.JS(withoutMap(chartScript)), template.JS(withoutMap(tableScript)), template.JS(pageScript)},
-		Data:     template.JS(data),
+		DataHere: dataHere,
 		Licenses: []string{"Chart.js\n\n" + chartLicense, "Tabulator\n\n" + tableLicense},
 		Verdict:  newVerdict(r),
 		Coverage: r.Coverage,
@@ -265,62 +278,61 @@ func limits(c analyze.Coverage) []string {
 	return all
 }
 
-// pageData is what the scripts of the page read: the tables, the rules and
-// the counts behind the charts. It is safe inside a script element.
-func pageData(r *analyze.Result) ([]byte, error) {
-	b := []byte(`{"tables": {`)
+// writeData writes what the scripts of the page read: the tables, the rules
+// and the counts behind the charts. It is safe inside a script element.
+func writeData(out *bufio.Writer, r *analyze.Result) error {
+	out.WriteString(`{"tables": {`)
 	for i, t := range tables(r) {
 		if i > 0 {
-			b = append(b, ',')
+			out.WriteByte(',')
 		}
-		b = append(strconv.AppendQuote(append(b, '\n'), t.name), ": "...)
-		var err error
-		if b, err = t.appendRows(b, maxRows); err != nil {
-			return nil, fmt.Errorf("%s: %w", t.name, err)
+		out.WriteString("\n" + strconv.Quote(t.name) + ": ")
+		if err := t.writeRows(out, maxRows); err != nil {
+			return fmt.Errorf("%s: %w", t.name, err)
 		}
 	}
-	b = append(b, "\n},\n\"rules\": "...)
-	b, err := appendJSON(b, reflect.ValueOf(r.Rules))
+	b, err := appendJSON([]byte("\n},\n\"rules\": "), reflect.ValueOf(r.Rules))
 	if err != nil {
-		return nil, fmt.Errorf("rules: %w", err)
+		return fmt.Errorf("rules: %w", err)
 	}
 	charts, err := json.Marshal(struct {
 		Timeline timeline      `json:"timeline"`
 		Rejects  []rejectCount `json:"rejects"`
 	}{newTimeline(r.Sessions), countRejects(r.Rejects)})
-	b = append(append(append(b, ",\n\"charts\": "...), charts...), "\n}"...)
-	return bytes.TrimSpace(b), err
+	out.Write(append(append(append(b, ",\n\"charts\": "...), charts...), "\n}"...))
+	return err
 }
 
-// appendRows appends the first rows of t as lists, a row a line; what is
-// empty is null.
-func (t table) appendRows(b []byte, most int) ([]byte, error) {
+// writeRows writes the first rows of t as lists, a row a line; what is empty
+// is null.
+func (t table) writeRows(out *bufio.Writer, most int) error {
 	names := make([]string, len(t.columns))
 	for i, c := range t.columns {
 		names[i] = c.name
 	}
-	b = fmt.Appendf(b, `{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`))
+	fmt.Fprintf(out, `{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`))
 	n := 0
 	for row := range t.rows {
 		if n == most {
 			break
 		}
 		if n > 0 {
-			b = append(b, ',')
+			out.WriteByte(',')
 		}
-		var err error
-		b, err = appendList(append(b, '\n'), len(t.columns), func(b []byte, i int) ([]byte, error) {
+		line, err := appendList([]byte{'\n'}, len(t.columns), func(b []byte, i int) ([]byte, error) {
 			if t.columns[i].isEmpty(row) {
 				return append(b, "null"...), nil
 			}
 			return appendJSON(b, row.Field(t.columns[i].field))
 		})
 		if err != nil {
-			return nil, fmt.Errorf("row %d: %w", n, err)
+			return fmt.Errorf("row %d: %w", n, err)
 		}
+		out.Write(line)
 		n++
 	}
-	return append(b, "]}"...), nil
+	out.WriteString("]}")
+	return nil
 }
 
 // grouped writes n with a comma between groups of three digits.
