@@ -33,12 +33,19 @@ type jsonMessages struct {
 	err     error
 }
 
-// maxJSONToken bounds what one value of JSON can take in memory.
-const maxJSONToken = 4 * maxLine
+// maxJSONToken bounds what one value of JSON can take in memory, and
+// maxJSONDepth how deep values that are passed over may be in each other,
+// which the decoder keeps account of.
+const (
+	maxJSONToken = 4 * maxLine
+	maxJSONDepth = 1000
+)
 
 func newJSONMessages(r io.Reader) *jsonMessages {
-	l := &limitedReader{r: r}
-	return &jsonMessages{limit: l, dec: json.NewDecoder(l)}
+	j := &jsonMessages{limit: &limitedReader{r: r}}
+	j.dec = json.NewDecoder(j.limit)
+	j.dec.UseNumber() // no number that is passed over is too large
+	return j
 }
 
 // looksLikeJSON reports whether text begins as jsonMessages does. No line of
@@ -61,6 +68,14 @@ func (j *jsonMessages) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Where things are in the shapes above, by depth.
+const (
+	outside    = 0
+	topLevel   = 1 // in an object
+	eventList  = 2
+	eventLevel = 3 // in an object of the list
+)
+
 // next reads up to the next message.
 func (j *jsonMessages) next() error {
 	for {
@@ -68,30 +83,34 @@ func (j *jsonMessages) next() error {
 		if err != nil {
 			return err
 		}
-		switch t {
-		case json.Delim('{'), json.Delim('['):
-			j.depth++
-			continue
-		case json.Delim('}'), json.Delim(']'):
-			if err := j.leave(); err != nil {
-				return err
-			}
-			continue
+		var done bool
+		switch {
+		case t == json.Delim('}') || t == json.Delim(']'):
+			err = j.leave()
+		case j.depth == outside || j.depth == eventList:
+			err = j.enter(t)
+		default:
+			done, err = j.member(t.(string)) // the decoder lets nothing else be a key
 		}
-		key, isKey := t.(string)
-		if !isKey || j.depth == 0 {
-			return notFlowLog(fmt.Errorf("JSON without flow log records: %v where an object is expected", t))
-		}
-		if done, err := j.member(key); done || err != nil {
+		if done || err != nil {
 			return err
 		}
 	}
 }
 
+// enter goes down into an object, which t is to begin.
+func (j *jsonMessages) enter(t json.Token) error {
+	if t != json.Delim('{') {
+		return notFlowLog(fmt.Errorf("JSON without flow log records: %v where an object is expected", t))
+	}
+	j.depth++
+	return nil
+}
+
 // leave goes up from an object or an array.
 func (j *jsonMessages) leave() error {
 	j.depth--
-	if j.depth > 0 {
+	if j.depth > outside {
 		return nil
 	}
 	j.values++
@@ -103,12 +122,6 @@ func (j *jsonMessages) leave() error {
 	return nil
 }
 
-// Where things are in the shapes above, by depth.
-const (
-	topLevel   = 1
-	eventLevel = 3
-)
-
 // member reads the value of a key, and reports whether that gave a message.
 // It enters the arrays that hold events, and passes over other values.
 func (j *jsonMessages) member(key string) (bool, error) {
@@ -116,10 +129,10 @@ func (j *jsonMessages) member(key string) (bool, error) {
 	case key == "message" && (j.depth == topLevel || j.depth == eventLevel):
 		return j.message()
 	case key == "messageType" && j.depth == topLevel:
-		t, err := j.token()
-		j.control = t == "CONTROL_MESSAGE"
+		kind, err := j.text(key)
+		j.control = kind == "CONTROL_MESSAGE"
 		return false, err
-	case (key == "logEvents" || key == "events") && j.depth == topLevel:
+	case j.depth == topLevel && (key == "logEvents" || key == "events"):
 		return false, j.events()
 	}
 	return false, j.pass()
@@ -140,14 +153,23 @@ func (j *jsonMessages) events() error {
 	return nil
 }
 
-func (j *jsonMessages) message() (bool, error) {
+// text reads the value of a key, which is to be a text.
+func (j *jsonMessages) text(key string) (string, error) {
 	t, err := j.token()
 	if err != nil {
-		return false, err
+		return "", err
 	}
 	text, ok := t.(string)
 	if !ok {
-		return false, notFlowLog(fmt.Errorf("JSON without flow log records: message is %v, not a text", t))
+		return "", notFlowLog(fmt.Errorf("JSON without flow log records: %s is %v, not a text", key, t))
+	}
+	return text, nil
+}
+
+func (j *jsonMessages) message() (bool, error) {
+	text, err := j.text("message")
+	if err != nil {
+		return false, err
 	}
 	j.found = true
 	if j.control {
@@ -161,7 +183,8 @@ func (j *jsonMessages) message() (bool, error) {
 			line[i] = '\v'
 		}
 	}
-	j.line = append(line, '\n')
+	line = append(line, '\n')
+	j.line = line
 	return true, nil
 }
 
@@ -178,8 +201,11 @@ func (j *jsonMessages) pass() error {
 		case json.Delim('}'), json.Delim(']'):
 			depth--
 		}
-		if depth == 0 {
+		switch {
+		case depth == 0:
 			return nil
+		case depth > maxJSONDepth:
+			return notFlowLog(fmt.Errorf("JSON without flow log records: its values are more than %d deep in each other", maxJSONDepth))
 		}
 	}
 }

@@ -105,8 +105,9 @@ func (a *asDocumented) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	// A token of an empty page is moto's own, with a mark that is taken off,
 	// or no token at all.
-	token, marked := in["nextToken"].(string)
-	if token, marked = strings.CutPrefix(token, "empty/"); marked {
+	token, _ := in["nextToken"].(string)
+	token, marked := strings.CutPrefix(token, "empty/")
+	if marked {
 		in["nextToken"] = token
 		if token == "" {
 			delete(in, "nextToken")
