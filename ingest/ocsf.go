@@ -215,10 +215,9 @@ func (b *ocsfBuilder) column(path string, f flow.Field, rules valueRules) *parqu
 	if l == nil || b.err != nil {
 		return nil
 	}
-	if b.err = b.d.add(l, column{name: f.Name(), field: f, read: decode}, rules); b.err != nil {
-		return nil
-	}
-	return b.d.columns[len(b.d.columns)-1]
+	var c *parquetColumn
+	c, b.err = b.d.add(b.footer, l, column{name: f.Name(), field: f, read: decode}, rules)
+	return c
 }
 
 func (b *ocsfBuilder) columns(f flow.Field, paths []string) (columns []*parquetColumn) {
@@ -332,6 +331,9 @@ func (o *ocsfReader) record(r *flow.Record, i int) (field string, err error) {
 
 // checkEvent refuses files of other events, which could look alike.
 func (o *ocsfReader) checkEvent(i int) error {
+	if o.class == nil || o.product == nil {
+		return notFlowLog(errors.New("OCSF events without class or product; give VPC flow logs"))
+	}
 	if c := o.class; c.cells.state[i] != present || c.cells.nums[i] != ocsfClass {
 		return notFlowLog(fmt.Errorf("row %d is an OCSF event of another class than %d, network activity; give VPC flow logs", o.d.row, ocsfClass))
 	}

@@ -230,7 +230,7 @@ func (d *parquetDecoder) useColumns(f *footer) error {
 		if p.read == skip {
 			continue
 		}
-		if err := d.add(leaves[i], *p, rulesOf(*p)); err != nil {
+		if _, err := d.add(f, leaves[i], *p, rulesOf(*p)); err != nil {
 			return err
 		}
 	}
@@ -263,10 +263,14 @@ func flatFormat(names []string) (Format, error) {
 var endpointFields = flow.Fields(flow.FieldSrcAddr, flow.FieldDstAddr, flow.FieldPktSrcAddr,
 	flow.FieldPktDstAddr, flow.FieldInterfaceID, flow.FieldResourceID)
 
-// add makes a column out of a leaf of the schema.
-func (d *parquetDecoder) add(l *leaf, p column, rules valueRules) error {
+// add makes a column out of a leaf of the schema. It returns nil when the
+// leaf has no values: writers give columns that are always null any type.
+func (d *parquetDecoder) add(f *footer, l *leaf, p column, rules valueRules) (*parquetColumn, error) {
 	if why := l.unreadable(rules.kind); why != "" {
-		return fmt.Errorf("column %s is %s, which a flow log's %s is not; write the file with numbers as INT32 or INT64, and the rest as strings",
+		if f.isNull(l) {
+			return nil, nil
+		}
+		return nil, fmt.Errorf("column %s is %s, which a flow log's %s is not; write the file with numbers as INT32 or INT64, and the rest as strings",
 			l.name(), why, p.name)
 	}
 	var c *parquetColumn
@@ -277,7 +281,7 @@ func (d *parquetDecoder) add(l *leaf, p column, rules valueRules) error {
 	}
 	c.use(l, p, rules)
 	d.columns = append(d.columns, c)
-	return nil
+	return c, nil
 }
 
 // openGroup goes to the next row group that can hold wanted records.

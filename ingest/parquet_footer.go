@@ -297,6 +297,21 @@ func (f *footer) find(path ...string) *leaf {
 	return nil
 }
 
+// isNull reports whether the leaf l has no values at all, as far as that is
+// known.
+func (f *footer) isNull(l *leaf) bool {
+	if _, ok := l.schema.Logical.Value.(*format.NullType); ok {
+		return true
+	}
+	for i := range f.RowGroups {
+		m := &f.RowGroups[i].Columns[l.index].Meta
+		if n := m.Statistics.NullCount; !n.Valid || n.V != m.NumValues {
+			return false
+		}
+	}
+	return true
+}
+
 // hyphened returns names as AWS writes them in text.
 func hyphened(names []string) []string {
 	out := make([]string, len(names))

@@ -124,12 +124,14 @@ func physical(rnd *rand.Rand, name string, words []string) testColumn {
 			add(parquet.Leaf(parquet.DoubleType), func(word string) any { n, _ := strconv.ParseInt(word, 10, 64); return float64(n) })
 		}
 		if (name == "start" || name == "end") && low >= 0 && high <= maxSeconds*1000 {
-			for unit, size := range map[parquet.TimeUnit]int64{parquet.Millisecond: 1e3, parquet.Microsecond: 1e6} {
+			stamp := func(unit parquet.TimeUnit, size int64) {
 				add(parquet.Timestamp(unit), func(word string) any {
 					n, _ := unixTime([]byte(word))
 					return n*size + rnd.Int64N(size)
 				})
 			}
+			stamp(parquet.Millisecond, 1e3)
+			stamp(parquet.Microsecond, 1e6)
 		}
 	}
 	return shapes[rnd.IntN(len(shapes))]

@@ -401,6 +401,24 @@ func TestParquetUnknownColumns(t *testing.T) {
 	}
 }
 
+// A column that is always null can have any type.
+func TestParquetNullColumns(t *testing.T) {
+	columns := []testColumn{
+		{"action", parquet.Optional(parquet.Int(32)), []any{nil, nil}},
+		{"pkt_srcaddr", parquet.Optional(parquet.Leaf(parquet.Int96Type)), []any{nil, nil}},
+		{"srcaddr", parquet.String(), []any{"10.0.0.1", "10.0.0.2"}},
+	}
+	for _, s := range decodeParquet(t, writeParquet(t, columns), Options{}) {
+		if s.err != "" || s.record.Has != flow.Fields(flow.FieldSrcAddr) {
+			t.Errorf("got %+v", s)
+		}
+	}
+	columns[1].node, columns[1].values = parquet.Optional(parquet.Date()), []any{nil, int32(1)}
+	if got := decodeParquet(t, writeParquet(t, columns), Options{}); len(got) != 1 || !strings.Contains(got[0].err, "column pkt_srcaddr is DATE") {
+		t.Errorf("got %+v", got)
+	}
+}
+
 // TestParquetValues checks single values in types that text does not have.
 func TestParquetValues(t *testing.T) {
 	for _, test := range []struct {
