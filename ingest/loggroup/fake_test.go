@@ -92,10 +92,10 @@ func newFake(t testing.TB, events []fakeEvent) *fake {
 
 // client starts the fake and returns a client for it, that does not pause
 // between attempts.
-func (f *fake) client() *cloudwatchlogs.Client {
+func (f *fake) client() API {
 	server := httptest.NewServer(f)
 	f.t.Cleanup(server.Close)
-	return clientOf(server.URL, f.lonely)
+	return newClient(clientOf(server.URL, f.lonely))
 }
 
 func clientOf(url string, lonely bool) *cloudwatchlogs.Client {

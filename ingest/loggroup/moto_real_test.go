@@ -203,7 +203,7 @@ func TestMoto(t *testing.T) {
 	direct := clientOf(address, false)
 	proxy := httptest.NewServer(&asDocumented{moto: address, client: direct})
 	t.Cleanup(proxy.Close)
-	client := clientOf(proxy.URL, false)
+	client := newClient(clientOf(proxy.URL, false))
 	opts := ingest.Options{Format: format(t, "default")}
 	find := func(t *testing.T, client API, place string, opts ingest.Options) *Group {
 		t.Helper()
@@ -265,7 +265,7 @@ func TestMoto(t *testing.T) {
 			events[i*200].Message = fmt.Sprintf(`{"n": %d}`, i)
 		}
 		put(t, direct, "mixed", events)
-		lonely := clientOf(proxy.URL, true)
+		lonely := newClient(clientOf(proxy.URL, true))
 		sourcetest.Run(t, func(t *testing.T) ingest.Source {
 			return ingest.Join(opts, find(t, lonely, "cloudwatch:mixed", opts))
 		}, sourcetest.Want{Records: 2990, RecordErrors: 10, Disorder: 660})
