@@ -62,7 +62,7 @@ func find(t *testing.T, f *fake, opts ingest.Options, places ...string) *Objects
 	for i := range places {
 		places[i] = "s3://b/" + places[i]
 	}
-	o, err := New(f, Options{}).Find(t.Context(), places, opts)
+	o, err := testStore(f, Options{}).Find(t.Context(), places, opts)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestListOracle(t *testing.T) {
 			opts.To = day0.AddDate(0, 0, -rnd.IntN(50)).Add(time.Duration(rnd.IntN(86400)) * time.Second)
 		}
 		want := oracle(f, meaning(f, prefix), opts)
-		o, err := New(f, Options{}).Find(t.Context(), []string{"s3://b/" + prefix}, opts)
+		o, err := testStore(f, Options{}).Find(t.Context(), []string{"s3://b/" + prefix}, opts)
 		if err != nil {
 			if len(want) > 0 || !strings.Contains(err.Error(), "nothing under s3://b/"+prefix) {
 				t.Fatalf("seed %d, s3://b/%s: %v, want %d objects", seed, prefix, err, len(want))
@@ -312,7 +312,7 @@ func TestListErrors(t *testing.T) {
 		if test.fail != nil {
 			f.list = func(*s3.ListObjectsV2Input) error { return test.fail }
 		}
-		_, err := New(f, Options{}).Find(t.Context(), []string{test.place}, test.opts)
+		_, err := testStore(f, Options{}).Find(t.Context(), []string{test.place}, test.opts)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %s", test.place, err, test.want)
 		}
@@ -457,7 +457,7 @@ func TestListCancelled(t *testing.T) {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if _, err := New(f, Options{}).Find(ctx, []string{"s3://b/"}, ingest.Options{}); !errors.Is(err, context.Canceled) {
+	if _, err := testStore(f, Options{}).Find(ctx, []string{"s3://b/"}, ingest.Options{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("Find: got %v, want context.Canceled", err)
 	}
 }
