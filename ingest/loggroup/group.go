@@ -3,7 +3,7 @@
 //
 //	place → Group → slices of time → pages of events → lines
 //
-//	group, err := loggroup.Find(ctx, client, "cloudwatch:vpc-flow-logs", loggroup.Options{}, opts)
+//	group, err := loggroup.Find(ctx, loggroup.New(cfg), "cloudwatch:vpc-flow-logs", loggroup.Options{}, opts)
 //	if err != nil {
 //		return err
 //	}
@@ -30,6 +30,11 @@
 // also names groups like one that is not there, and DescribeLogStreams tells
 // whether there is a stream of the prefix, when it has no event. Both may be
 // denied.
+//
+// # Memory
+//
+// An open slice holds the page at hand and two more, with the names of their
+// events: some 5 MB when all are full.
 package loggroup
 
 import (

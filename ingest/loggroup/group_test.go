@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -782,6 +783,40 @@ func TestNamesAreForgotten(t *testing.T) {
 	}
 }
 
+// TestMemory opens all slices at once, and reads none of them.
+func TestMemory(t *testing.T) {
+	f := newFake(t, busyHour(100_000))
+	g := f.find("cloudwatch:vpc-flow-logs", ingest.Options{Format: format(t, "default")})
+	inUse := func() uint64 {
+		runtime.GC()
+		runtime.GC() // of what pools hold
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := inUse()
+	objects := slicesOf(t, g)
+	for _, o := range objects {
+		r, err := o.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer r.Close() //nolint:gocritic // they are to be open together
+	}
+	calls := -1
+	eventually(t, func() bool {
+		last := calls
+		calls = f.count("FilterLogEvents")
+		time.Sleep(500 * time.Millisecond)
+		return last == calls
+	})
+	each := (max(before, inUse()) - before) / uint64(len(objects))
+	t.Logf("%d slices, %d KiB each", len(objects), each>>10)
+	if each > 8<<20 {
+		t.Errorf("an open slice takes %d KiB, want less than 8 MiB for its three pages", each>>10)
+	}
+}
+
 // TestBoundedWaits lets the server hang.
 func TestBoundedWaits(t *testing.T) {
 	hang := func(f *fake) {
@@ -832,11 +867,17 @@ func TestBoundedWaits(t *testing.T) {
 	})
 }
 
-func BenchmarkRecords(b *testing.B) {
+// busyHour gives n events, evenly over an hour.
+func busyHour(n int) []fakeEvent {
 	var events []fakeEvent
-	for i := range 100_000 {
-		events = append(events, event(epoch.Add(time.Duration(i)*36*time.Millisecond), i%50, 60, i))
+	for i := range n {
+		events = append(events, event(epoch.Add(time.Duration(i)*time.Hour/time.Duration(n)), i%50, 60, i))
 	}
+	return events
+}
+
+func BenchmarkRecords(b *testing.B) {
+	events := busyHour(100_000)
 	f := newFake(b, events)
 	client := f.client()
 	opts := ingest.Options{Format: format(b, "default")}
