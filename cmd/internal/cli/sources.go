@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -88,7 +87,7 @@ func (set *settings) findGroups(ctx context.Context, cfg aws.Config, places []st
 	if len(places) == 0 {
 		return nil, nil
 	}
-	client := cloudwatchlogs.NewFromConfig(cfg)
+	client := loggroup.New(cfg)
 	o := loggroup.Options{Pace: loggroup.NewPace(loggroup.CallsPerSecond), FlowLogs: flowLogsOf(cfg)}
 	var lists []ingest.Objects
 	for _, p := range places {
