@@ -59,12 +59,16 @@ func (d *decoder) open() error {
 	if err != nil && err != io.EOF {
 		return err
 	}
-	if string(head) == "PAR1" {
+	plain := len(d.object.Formats) > 0
+	if (string(head) == "PAR1" || string(head) == "PARE") && !plain { // plain or encrypted footer
 		return d.openParquet()
 	}
 	d.text.formats = d.object.Formats
 	d.text.namer, _ = d.content.(LineNamer)
 	d.text.reset(d.src, d.object.Place)
+	if plain {
+		d.text.unpack.text = d.src
+	}
 	d.reader = d.text
 	return nil
 }

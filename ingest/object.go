@@ -29,8 +29,9 @@ type Object struct {
 
 	// Formats are those of the object's text, which has no header line.
 	// When there are several, each line is of the one that has its number
-	// of fields, so these numbers must differ. When empty, Options.Format
-	// is taken.
+	// of fields, so these numbers must differ. The object is then taken for
+	// plain text, whatever it begins with. When empty, Options.Format is
+	// taken.
 	Formats []Format
 
 	// Open opens the object. What it returns stops waiting soon after ctx

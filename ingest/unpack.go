@@ -56,6 +56,11 @@ func (u *unpacker) first(p []byte) (int, error) {
 	if text, ok := bytes.CutPrefix(p[:n], byteOrderMark); ok {
 		n = copy(p, text)
 	}
+	for err == nil && n < len(p) && len(bytes.TrimLeft(p[:n], " \t\r\n")) == 0 {
+		var more int // what it is shows behind the blanks
+		more, err = u.text.Read(p[n:])
+		n += more
+	}
 	if bytes.IndexByte(p[:n], 0) >= 0 {
 		return 0, notFlowLog(errors.New("not a flow log: neither text, nor gzip of text, nor Parquet"))
 	}
@@ -103,10 +108,11 @@ func (u *unpacker) openGzip() (err error) {
 	return err
 }
 
-// explain says what the errors of gzip mean for a flow log.
+// explain says what the errors of gzip mean for a flow log. An error of
+// reading that wraps io.ErrUnexpectedEOF is not gzip's.
 func explain(err error) error {
 	switch {
-	case errors.Is(err, io.ErrUnexpectedEOF):
+	case err == io.ErrUnexpectedEOF:
 		return errors.New("the compressed data ends early; the object may have been cut short")
 	case errors.Is(err, gzip.ErrHeader):
 		return fmt.Errorf("the compressed data is damaged or followed by something else: %w", err)

@@ -312,7 +312,7 @@ func TestPagesAhead(t *testing.T) {
 		t.Errorf("%d pages were read ahead, want 2", n)
 	}
 	text, err := io.ReadAll(r)
-	if n := strings.Count(string(text), "\n") - 1; err != nil || n != 3000 {
+	if n := strings.Count(string(text), "\n"); err != nil || n != 3000 {
 		t.Errorf("got %d lines and %v, want 3000", n, err)
 	}
 }
@@ -832,7 +832,8 @@ func TestBoundedWaits(t *testing.T) {
 		g.timeout = 5 * time.Millisecond
 		err := g.find(t.Context(), &Options{}, &ingest.Options{From: epoch, Format: format(t, "default")})
 		checkError(t, err, "no answer for 5ms")
-		if n := f.count("FilterLogEvents"); n != maxAttempts {
+		// An attempt can be over before its request has come to the server.
+		if n := f.count("FilterLogEvents"); n < maxAttempts/2 || n > maxAttempts {
 			t.Errorf("got %d attempts, want %d", n, maxAttempts)
 		}
 	})

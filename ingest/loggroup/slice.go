@@ -54,7 +54,6 @@ func timeText(ms int64) string {
 func (s *slice) open(ctx context.Context) (io.ReadCloser, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &reader{slice: s, ctx: ctx, cancel: cancel, pages: make(chan *page, 1)}
-	r.use(&page{text: []byte(timeText(s.from) + "\n"), events: make([]eventName, 1)})
 	p := s.group.pager(s.from, s.to)
 	if first := s.take(); first != nil {
 		r.first, p = first.page, first.pager
@@ -75,10 +74,6 @@ func (s *slice) take() *firstPage {
 
 // reader gives the messages of a slice, one a line. It reads two pages ahead
 // of its reader, and no more.
-//
-// Its first line is the slice's time alone. Decoders pass over it, as over
-// the time before each line of an export, and it keeps them from taking an
-// event for the beginning of a file of another kind.
 type reader struct {
 	slice  *slice
 	ctx    context.Context
@@ -171,7 +166,7 @@ func (r *reader) use(p *page) {
 // NameLine implements ingest.LineNamer.
 func (r *reader) NameLine(n int) string {
 	for _, p := range r.named {
-		if i := n - p.line; 0 <= i && i < len(p.events) && p.events[i].stream != "" {
+		if i := n - p.line; 0 <= i && i < len(p.events) {
 			return fmt.Sprintf("%s: stream %s: event %s", r.slice.group.place, p.events[i].stream, p.events[i].id)
 		}
 	}
@@ -222,13 +217,12 @@ func newPage(events []types.FilteredLogEvent) *page {
 	return p
 }
 
-// appendLine appends message as one line of text: a NUL would make it
-// something else.
+// appendLine appends message as one line of text.
 func appendLine(text []byte, message string) []byte {
 	start := len(text)
 	text = append(text, message...)
 	for i, c := range text[start:] {
-		if c == '\n' || c == 0 {
+		if c == '\n' {
 			text[start+i] = '\v'
 		}
 	}
