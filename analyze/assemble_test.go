@@ -62,12 +62,13 @@ func TestOrderedLogGivesTheSame(t *testing.T) {
 	inFormats(t, func(t *testing.T, f logFormat) {
 		rng := rand.New(rand.NewPCG(3, 1))
 		rs := longLog(f, rng, 8)
-		o := Options{Network: network(t)}
-		want := asJSON(t, analysed(t, rs, o))
-		o.Ordered = true
-		for range 3 {
-			if got := asJSON(t, analysed(t, inOrder(rs, rng, maxDisorder-60), o)); got != want {
-				t.Fatalf("another result: %s", firstDifference(got, want))
+		for known, o := range map[string]Options{"rules known": {Network: network(t)}, "rules unknown": {}} {
+			want := asJSON(t, analysed(t, rs, o))
+			o.Ordered = true
+			for range 3 {
+				if got := asJSON(t, analysed(t, inOrder(rs, rng, maxDisorder-60), o)); got != want {
+					t.Fatalf("%s: another result: %s", known, firstDifference(got, want))
+				}
 			}
 		}
 	})

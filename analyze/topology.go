@@ -2,7 +2,6 @@ package analyze
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -88,10 +87,10 @@ func findNATs(t topology, ifaces []*Interface, legs map[*Interface][]*Leg) {
 		case len(i.ID) > 4 && i.ID[:4] == "nat-":
 			i.NAT, i.GatewayID, i.NATEvidence = true, i.ID, "named by the records as "+i.ID
 		case i.foreign > 0 && i.InstanceID == "":
-			i.NAT, i.NATEvidence = true, fmt.Sprintf("%d records leave it with another's address, and no instance owns it", i.foreign)
+			i.NAT, i.NATEvidence = true, "records leave it with another's address, and no instance owns it"
 		case i.InstanceID == "":
 			if in, out := forwarded(t, i, legs[i]); out >= 3 && 2*out >= in {
-				i.NAT, i.NATEvidence = true, fmt.Sprintf("%d of %d connections into it come out again with the same packets", out, in)
+				i.NAT, i.NATEvidence = true, "connections into it come out again with the same packets"
 			}
 		}
 	}
