@@ -98,7 +98,7 @@ type display struct {
 	after time.Duration // before it is drawn
 	every time.Duration // between lines in the log
 
-	mu     sync.Mutex
+	mu    sync.Mutex
 	drawn progress.Writer // nil unless it is drawn right now
 }
 

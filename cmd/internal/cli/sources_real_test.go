@@ -4,7 +4,6 @@ package cli
 
 import (
 	"bytes"
-	"compress/gzip"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,7 +11,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -45,7 +43,7 @@ func organisation(t *testing.T, dir string, objects int) (count int) {
 				series++
 				for n := range objects {
 					lines := traffic{perHour: 60}.object(n)
-					at := trafficBegin.Add(time.Duration(n) * trafficStep * time.Second)
+					at := traffic{}.at(n)
 					name := filepath.Join(dir, fmt.Sprintf(layout.folder, account, region)+at.Format(layout.stamp)) +
 						fmt.Sprintf("/%s_vpcflowlogs_%s_fl-%d_%s_%08x", account, region, series, at.Format("20060102T1504Z"), n)
 					for i := range lines { // interfaces of their own
@@ -62,20 +60,6 @@ func organisation(t *testing.T, dir string, objects int) (count int) {
 		}
 	}
 	return count
-}
-
-func asText(t testing.TB, lines []string) []byte {
-	t.Helper()
-	var b bytes.Buffer
-	z := gzip.NewWriter(&b)
-	fmt.Fprintln(z, trafficHeader)
-	for _, line := range lines {
-		fmt.Fprintln(z, line)
-	}
-	if err := z.Close(); err != nil {
-		t.Fatal(err)
-	}
-	return b.Bytes()
 }
 
 // asParquet writes lines as AWS does: names with underscores, gzip.

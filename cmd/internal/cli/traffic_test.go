@@ -16,7 +16,8 @@ import (
 // clients that fetch files by FTP and pages by HTTPS through a NAT gateway,
 // now and then stopped, and scanners. It is the same traffic every hour.
 type traffic struct {
-	perHour int // connections, of which one in twenty is an FTP control connection
+	perHour int       // connections, of which one in twenty is an FTP control connection
+	begin   time.Time // trafficBegin if zero
 }
 
 const trafficHeader = "version account-id interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status " +
@@ -30,7 +31,7 @@ const trafficStep = 300 // seconds of an object
 func (g traffic) object(n int) []string {
 	rng := rand.New(rand.NewPCG(7, uint64(n)))
 	w := &trafficWriter{rng: rng}
-	begin := trafficBegin.Unix() + int64(n)*trafficStep
+	begin := g.at(n).Unix()
 	for i := range g.perHour * trafficStep / 3600 {
 		at := begin + rng.Int64N(trafficStep-40)
 		client := fmt.Sprintf("10.0.1.%d", 4+rng.IntN(60))
@@ -77,9 +78,18 @@ func (w *trafficWriter) connection(client, server string, port int, start, lengt
 	add(eni, "subnet-private", server, client, port, cport, down, 19, server, client, "ingress", "ACCEPT")
 }
 
+// at is the time at which the n-th object begins.
+func (g traffic) at(n int) time.Time {
+	begin := g.begin
+	if begin.IsZero() {
+		begin = trafficBegin
+	}
+	return begin.Add(time.Duration(n) * trafficStep * time.Second)
+}
+
 // key names the n-th object as AWS does, in the plain layout.
 func (g traffic) key(n int) string {
-	at := trafficBegin.Add(time.Duration(n) * trafficStep * time.Second)
+	at := g.at(n)
 	return fmt.Sprintf("AWSLogs/123456789012/vpcflowlogs/eu-west-1/%s/123456789012_vpcflowlogs_eu-west-1_fl-0a1_%s_%08x.log.gz",
 		at.Format("2006/01/02"), at.Format("20060102T1504Z"), n)
 }
@@ -88,15 +98,23 @@ func (g traffic) key(n int) string {
 func (g traffic) write(t testing.TB, dir string, hours int) {
 	t.Helper()
 	for n := range hours * 3600 / trafficStep {
-		var b bytes.Buffer
-		z := gzip.NewWriter(&b)
-		fmt.Fprintln(z, trafficHeader)
-		for _, line := range g.object(n) {
-			fmt.Fprintln(z, line)
-		}
-		z.Close()
-		writeFile(t, filepath.Join(dir, filepath.FromSlash(g.key(n))), b.Bytes())
+		writeFile(t, filepath.Join(dir, filepath.FromSlash(g.key(n))), asText(t, g.object(n)))
 	}
+}
+
+// asText is an object of text as AWS delivers it.
+func asText(t testing.TB, lines []string) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	fmt.Fprintln(z, trafficHeader)
+	for _, line := range lines {
+		fmt.Fprintln(z, line)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func writeFile(t testing.TB, name string, content []byte) {
