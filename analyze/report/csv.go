@@ -34,14 +34,25 @@ func WriteCSV(dir string, r *analyze.Result) error {
 }
 
 // ReplaceFile writes a file whole or not at all: a temporary one beside it,
-// which is then renamed. An error names the file.
+// which is then renamed. Where the name is a symbolic link, what it leads to
+// is replaced. A pipe or a device, such as /dev/stdout or a shell's >(...),
+// is written to as it is. An error names the file.
 func ReplaceFile(name string, write func(io.Writer) error) (err error) {
 	defer func() {
 		if err != nil {
 			err = fmt.Errorf("%s: %w", name, err)
 		}
 	}()
-	temporary := filepath.Join(filepath.Dir(name), "."+filepath.Base(name)+".tmp")
+	target := name
+	if info, err := os.Stat(name); err == nil {
+		if !info.Mode().IsRegular() && !info.IsDir() {
+			return writeTo(name, write)
+		}
+		if target, err = filepath.EvalSymlinks(name); err != nil {
+			return err
+		}
+	}
+	temporary := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".tmp")
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err
@@ -49,10 +60,19 @@ func ReplaceFile(name string, write func(io.Writer) error) (err error) {
 	if err := errors.Join(write(f), f.Close()); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
-	if err := os.Rename(temporary, name); err != nil {
+	if err := os.Rename(temporary, target); err != nil {
 		return errors.Join(err, os.Remove(temporary))
 	}
 	return nil
+}
+
+// writeTo writes to a pipe or a device.
+func writeTo(name string, write func(io.Writer) error) error {
+	f, err := os.OpenFile(name, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	return errors.Join(write(f), f.Close())
 }
 
 func (t table) writeCSV(w io.Writer) error {
