@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/progress"
+	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
 
 	"ephemera/ingest"
@@ -154,7 +155,9 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 		return
 	}
 	const whole = 1000
-	t := &progress.Tracker{Message: now().String(), Total: whole, AutoStopDisabled: true, RemoveOnCompletion: true}
+	// The line is removed at the end by hand: the cursor does not move back
+	// for trackers with RemoveOnCompletion, so that each update adds a line.
+	t := &progress.Tracker{Message: now().String(), Total: whole, AutoStopDisabled: true}
 	w := progress.NewWriter()
 	w.SetOutputWriter(d.err)
 	w.SetUpdateFrequency(progressEvery)
@@ -186,16 +189,18 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 			drawing = false
 		}
 	}
-	d.set(nil)
-	t.MarkAsDone()
-	for {
+	d.mu.Lock() // messages wait until the line is gone
+	defer d.mu.Unlock()
+	for drawing := true; drawing; {
 		w.Stop() // does nothing as long as Render has not begun
 		select {
 		case <-rendered:
-			return
+			drawing = false
 		case <-time.After(progressEvery / 10):
 		}
 	}
+	d.drawn = nil
+	fmt.Fprint(d.err, text.CursorUp.Sprint(), text.EraseLine.Sprint())
 }
 
 func (d *display) set(w progress.Writer) {
