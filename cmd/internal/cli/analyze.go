@@ -100,7 +100,7 @@ func (f *analyzeFlags) run(ctx context.Context, places []string, s Streams) erro
 		return err
 	}
 	defer r.Close()
-	if err := f.write(r, s); err != nil {
+	if err := f.write(ctx, r, s); err != nil {
 		return err
 	}
 	return cmp.Or(r.Err(), f.verdict(r))
@@ -127,8 +127,12 @@ func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze
 	return r, nil
 }
 
-// write writes the reports that were asked for, or the summary.
-func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
+// write writes the reports that were asked for, or the summary. When it is
+// interrupted, the report that it is at is not left half written.
+func (f *analyzeFlags) write(ctx context.Context, r *analyze.Result, s Streams) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	csvDir, html, json := f.csv, f.html, f.json
 	if f.out != "" {
 		if err := os.MkdirAll(f.out, 0o755); err != nil {
@@ -142,15 +146,15 @@ func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
 		}
 	}
 	if html != "" {
-		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(w, r) }); err != nil {
+		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(interruptible{ctx, w}, r) }); err != nil {
 			return err
 		}
 	}
 	switch {
 	case json == "-":
-		return report.WriteJSON(s.Out, r)
+		return report.WriteJSON(interruptible{ctx, s.Out}, r)
 	case json != "":
-		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(w, r) }); err != nil {
+		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(interruptible{ctx, w}, r) }); err != nil {
 			return err
 		}
 	}
@@ -158,6 +162,19 @@ func (f *analyzeFlags) write(r *analyze.Result, s Streams) error {
 		return writeSummary(s.Out, r, f.out)
 	}
 	return nil
+}
+
+// interruptible writes as long as the context lives.
+type interruptible struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i interruptible) Write(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, i.ctx.Err()
+	}
+	return i.w.Write(p)
 }
 
 // verdict is the exit code that --fail-on asks for.

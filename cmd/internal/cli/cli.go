@@ -40,6 +40,7 @@ func usageError(format string, args ...any) error {
 
 // Main runs the program and returns its exit code. Errors go to s.Err.
 func Main(ctx context.Context, args []string, s Streams) int {
+	defer paceGarbage()()
 	cmd := root(s)
 	cmd.SetArgs(args)
 	cmd.SetIn(s.In)
@@ -48,6 +49,9 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	err := cmd.ExecuteContext(ctx)
 	if err == nil {
 		return ExitDone
+	}
+	if ctx.Err() != nil && errors.Is(err, ctx.Err()) {
+		err = errors.New("interrupted")
 	}
 	var coded *exitError
 	code := ExitFailed

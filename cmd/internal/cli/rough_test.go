@@ -1,9 +1,18 @@
 package cli
 
 import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"ephemera/analyze"
+	"ephemera/analyze/report"
 )
 
 // Each drawing takes the place of the one before, and the last is taken away:
@@ -43,4 +52,34 @@ func withoutTimes(log string) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// Whoever interrupts the program while it writes gets no report, and is told
+// so. Once, it was too late for that when everything had been read.
+func TestInterruptedReports(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	dir := t.TempDir()
+	var out bytes.Buffer
+	for _, f := range []analyzeFlags{{}, {out: dir}, {csv: dir}, {html: filepath.Join(dir, "x.html")}, {json: filepath.Join(dir, "x.json")}, {json: "-"}} {
+		if err := f.write(ctx, &analyze.Result{}, Streams{Out: &out}); !errors.Is(err, context.Canceled) {
+			t.Errorf("%+v: got error %v, want that it was cancelled", f, err)
+		}
+	}
+	name := filepath.Join(dir, "x.json")
+	err := report.ReplaceFile(name, func(w io.Writer) error { return report.WriteJSON(interruptible{ctx, w}, &analyze.Result{}) })
+	files, _ := os.ReadDir(dir)
+	if !errors.Is(err, context.Canceled) || len(files) > 0 || out.Len() > 0 {
+		t.Errorf("got %v, %d files and %q, want nothing", err, len(files), out.String())
+	}
+}
+
+func TestInterruptedIsSaid(t *testing.T) {
+	ctx, interrupt := context.WithCancel(t.Context())
+	interrupt()
+	var err bytes.Buffer
+	code := Main(ctx, []string{"analyze", article}, Streams{In: strings.NewReader(""), Out: io.Discard, Err: &err})
+	if want := "ephemera: interrupted\n"; code != ExitFailed || err.String() != want {
+		t.Errorf("got %d, %q, want %d, %q", code, err.String(), ExitFailed, want)
+	}
 }
