@@ -200,7 +200,7 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 		}
 	}
 	d.drawn = nil
-	fmt.Fprint(d.err, text.CursorUp.Sprint(), text.EraseLine.Sprint())
+	_, _ = io.WriteString(d.err, text.CursorUp.Sprint()+text.EraseLine.Sprint()) // as the library does
 }
 
 func (d *display) set(w progress.Writer) {

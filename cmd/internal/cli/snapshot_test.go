@@ -106,7 +106,7 @@ func TestSnapshotIsCancelled(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "network")
 	var errs strings.Builder
 	code := Main(ctx, []string{"snapshot", "--endpoint-url", server.URL, "--out", dir}, Streams{Err: &errs})
-	if code != ExitFailed || !strings.Contains(errs.String(), context.Canceled.Error()) {
+	if code != ExitFailed || !strings.Contains(errs.String(), "interrupted") {
 		t.Errorf("exit code %d: %s", code, &errs)
 	}
 	if d := time.Since(cancelled); d > time.Second {
