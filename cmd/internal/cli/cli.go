@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 
 	"github.com/spf13/cobra"
 )
@@ -46,7 +47,7 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	cmd.SetIn(s.In)
 	cmd.SetOut(s.Out)
 	cmd.SetErr(s.Err)
-	err := cmd.ExecuteContext(ctx)
+	executed, err := cmd.ExecuteContextC(ctx)
 	if err == nil {
 		return ExitDone
 	}
@@ -57,6 +58,10 @@ func Main(ctx context.Context, args []string, s Streams) int {
 	code := ExitFailed
 	if errors.As(err, &coded) {
 		code = coded.code
+	}
+	if f := executed.Flags().Lookup("log-format"); f != nil && f.Value.String() == "json" {
+		slog.New(slog.NewJSONHandler(s.Err, nil)).Error(err.Error())
+		return code
 	}
 	fmt.Fprintln(s.Err, "ephemera:", err)
 	if code == ExitUsage {

@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -81,5 +82,28 @@ func TestInterruptedIsSaid(t *testing.T) {
 	code := Main(ctx, []string{"analyze", article}, Streams{In: strings.NewReader(""), Out: io.Discard, Err: &err})
 	if want := "ephemera: interrupted\n"; code != ExitFailed || err.String() != want {
 		t.Errorf("got %d, %q, want %d, %q", code, err.String(), ExitFailed, want)
+	}
+}
+
+// With --log-format json, the error that the program ends with is a line of
+// JSON like all others on stderr.
+func TestLastErrorInJSON(t *testing.T) {
+	for _, args := range [][]string{
+		{"analyze", "--log-format", "json", "/nonexistent"},
+		{"analyze", "--log-format", "json", "--jobs", "-1", article},
+		{"analyze", "--log-format", "json", "--json", filepath.Join(t.TempDir(), "x"), "--fail-on", "ambiguous", article},
+	} {
+		var out bytes.Buffer
+		code := Main(t.Context(), args, Streams{In: strings.NewReader(""), Out: io.Discard, Err: &out})
+		lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+		var last struct{ Level, Msg string }
+		for _, line := range lines {
+			if err := json.Unmarshal([]byte(line), &last); err != nil {
+				t.Errorf("%v: %q: %v", args, line, err)
+			}
+		}
+		if code == ExitDone || last.Level != "ERROR" || last.Msg == "" {
+			t.Errorf("%v: got code %d and %+v at the end, want an error", args, code, last)
+		}
 	}
 }
