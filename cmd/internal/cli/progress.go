@@ -168,8 +168,8 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 			w.SetTerminalWidth(width)
 		}
 	}
-	w.ShowTime(false)
-	w.ShowValue(false)
+	w.Style().Visibility.Time = false
+	w.Style().Visibility.Value = false
 	w.AppendTracker(t)
 	rendered := make(chan struct{})
 	go func() {
