@@ -87,8 +87,9 @@ fuzz: ## fuzz every target for FUZZTIME, 5s each
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
 .PHONY: bench
-bench: ## run the benchmarks; BENCH=regexp chooses
-	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
+bench: $(VERSITYGW) ## run the benchmarks; BENCH=regexp chooses
+	EPHEMERA_VERSITYGW=$(CURDIR)/$(VERSITYGW) \
+		$(GO) test -tags real -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
 
 .PHONY: fmt
 fmt: ## format the source

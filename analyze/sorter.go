@@ -13,10 +13,10 @@ import (
 )
 
 // How many values a sorter keeps in memory before it writes them to its file:
-// about a megabyte of rows, and of connections with their legs.
+// about half a megabyte of rows, and of connections with their legs.
 const (
-	heldRows        = 4 << 10
-	heldConnections = 1 << 10
+	heldRows        = 2 << 10
+	heldConnections = 1 << 9
 )
 
 // maxRuns is how many runs of one length are merged at once: each takes a
