@@ -165,7 +165,7 @@ func (a *analysis) finish(s *assembler) {
 	r.Coverage.Snapshot = o.Network != nil
 	r.Ports = a.demand.rows()
 	r.Rules = a.demand.ruleUses()
-	r.Warnings = append(a.attr.staleWarnings(), coverageWarnings(r)...)
+	r.Warnings = slices.Concat(s.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
 	r.Findings = findings(r, f)
 }
 

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"ephemera/ingest/flow"
+	"ephemera/rules"
 )
 
 func asJSON(t *testing.T, v any) string {
@@ -282,5 +283,27 @@ func TestScenarioErrorsInTheStream(t *testing.T) {
 				t.Errorf("got %d bad records, want %d", r.Coverage.BadRecords, x.bad)
 			}
 		})
+	}
+}
+
+// A snapshot of another network is said to be that.
+func TestSnapshotOfAnotherNetwork(t *testing.T) {
+	rs := calls(rich, controlOK)
+	for _, h := range []*rules.History{nil, network(t)} {
+		if got := analysed(t, rs, Options{Network: h}).Warnings; len(got) != 0 {
+			t.Errorf("got warnings %q, want none", got)
+		}
+	}
+	for i := range rs {
+		rs[i].InterfaceID = "eni-elsewhere"
+	}
+	got := analysed(t, rs, Options{Network: network(t)}).Warnings
+	if len(got) == 0 || !strings.Contains(got[0], "none of the 1 interface in the log is in the snapshot") {
+		t.Errorf("got warnings %q, want one about the snapshot", got)
+	}
+	rs = append(rs, calls(rich, controlOK)...)
+	got = analysed(t, rs, Options{Network: network(t)}).Warnings
+	if len(got) == 0 || !strings.Contains(got[0], "1 of the 3 interfaces in the log are not in the snapshot, so their rules are not known: eni-elsewhere") {
+		t.Errorf("got warnings %q, want one about the snapshot", got)
 	}
 }

@@ -228,7 +228,7 @@ func (m *merge[T]) advance(c *cursor[T]) bool {
 // close removes the file.
 func (s *sorter[T]) close() {
 	if s.file != nil {
-		s.file.Close()
+		_ = s.file.Close()           // it is thrown away
 		_ = os.Remove(s.file.Name()) // gone already, on most systems
 	}
 }

@@ -2,7 +2,9 @@ package analyze
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
+	"strings"
 
 	"ephemera/ingest/flow"
 	"ephemera/rules"
@@ -38,6 +40,37 @@ func (t topology) describe(i *Interface) {
 			}
 		}
 	}
+}
+
+// unknown returns the interfaces that no snapshot has.
+func (t topology) unknown(ifaces []*Interface) []string {
+	var ids []string
+	for _, i := range ifaces {
+		known := func(n *rules.Network) bool { return n.Interface(i.ID) != nil || n.NATGatewayOf(i.ID) != nil }
+		if !slices.ContainsFunc(t.networks, known) {
+			ids = append(ids, i.ID)
+		}
+	}
+	return ids
+}
+
+// snapshotWarning says when the snapshots are not of the network that the log
+// is of, or lack a part of it.
+func (t topology) snapshotWarning(ifaces []*Interface) []string {
+	unknown := t.unknown(ifaces)
+	switch {
+	case len(t.networks) == 0 || len(unknown) == 0:
+		return nil
+	case len(unknown) == len(ifaces):
+		return []string{fmt.Sprintf("none of the %s in the log is in the snapshot: it is of another network, and its rules say nothing here", plural(len(ifaces), "interface"))}
+	}
+	const named = 3
+	more := ""
+	if n := len(unknown) - named; n > 0 {
+		more = fmt.Sprintf(" and %d more", n)
+	}
+	return []string{fmt.Sprintf("%d of the %s in the log are not in the snapshot, so their rules are not known: %s%s",
+		len(unknown), plural(len(ifaces), "interface"), strings.Join(unknown[:min(named, len(unknown))], ", "), more)}
 }
 
 // local reports whether a is inside the interface's VPC.

@@ -113,8 +113,8 @@ func (d *decoder) close() {
 		d.parquet.close()
 	}
 	if d.spooled != nil {
-		d.spooled.Close()
-		os.Remove(d.spooled.Name())
+		_ = d.spooled.Close() // it is thrown away
+		_ = os.Remove(d.spooled.Name())
 		d.spooled = nil
 	}
 }

@@ -61,7 +61,7 @@ func TestSeveralFormats(t *testing.T) {
 	got := joined(t, Options{}, mustFormat("srcport end dstport"), given{content("group", 0, text, two, three)})
 	diff(t, got, []string{
 		"1 10 -", "2 20 5", "3 30 6", "4 40 -",
-		"! stream 5: 1 fields, and no flow log that is known here has so many",
+		"! stream 5: 1 field, and no flow log that is known here has so many",
 		`! stream 6: dstport: "x" is not a number`,
 		"5 50 -", `! stream 8: srcport: "{\"a" is not a number`,
 	})

@@ -141,7 +141,7 @@ func openFile(place string) (io.ReadCloser, error) {
 	}
 	info, err := f.Stat()
 	if err != nil {
-		f.Close()
+		_ = f.Close() // of what was not read
 		return nil, errors.Unwrap(err)
 	}
 	return &openedFile{f, info.Size()}, nil

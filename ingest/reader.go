@@ -3,20 +3,7 @@ package ingest
 import (
 	"context"
 	"io"
-	"sync/atomic"
 )
-
-// countingReader counts the bytes that are read.
-type countingReader struct {
-	r io.Reader
-	n *atomic.Int64
-}
-
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n.Add(int64(n))
-	return n, err
-}
 
 // failed is the reader of an object that could not be opened.
 type failed struct{ err error }

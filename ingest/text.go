@@ -180,7 +180,14 @@ func (d *textDecoder) choose(line []byte) error {
 			return err
 		}
 	}
-	return d.recordError("", fmt.Errorf("%d fields, and no flow log that is known here has so many", n), line)
+	return d.recordError("", fmt.Errorf("%s, and no flow log that is known here has so many", fields(n)), line)
+}
+
+func fields(n int) string {
+	if n == 1 {
+		return "1 field"
+	}
+	return fmt.Sprintf("%d fields", n)
 }
 
 func fieldCount(line []byte) int { return len(bytes.FieldsFunc(line, isBlank)) }
@@ -207,7 +214,7 @@ func (d *textDecoder) notRecord(line []byte, field string, err error) error {
 	}
 	n := fieldCount(line)
 	if want := len(d.plan.columns); n != want {
-		field, err = "", fmt.Errorf("%d fields, where the format has %d", n, want)
+		field, err = "", fmt.Errorf("%s, where the format has %d", fields(n), want)
 	}
 	return d.recordError(field, err, line)
 }

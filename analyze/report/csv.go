@@ -1,6 +1,8 @@
 package report
 
 import (
+	"cmp"
+	"context"
 	"encoding/csv"
 	"errors"
 	"fmt"
@@ -20,17 +22,33 @@ import (
 // names the file.
 //
 // A cell that a spreadsheet would run as a formula gets a leading
-// apostrophe.
-func WriteCSV(dir string, r *analyze.Result) error {
+// apostrophe. When ctx is cancelled, the file that it is at stays as it was.
+func WriteCSV(ctx context.Context, dir string, r *analyze.Result) error {
 	if err := os.MkdirAll(dir, 0o777); err != nil {
 		return err
 	}
 	for _, t := range tables(r) {
-		if err := ReplaceFile(filepath.Join(dir, t.name+".csv"), t.writeCSV); err != nil {
+		write := func(w io.Writer) error { return cmp.Or(t.writeCSV(Interruptible(ctx, w)), r.Err()) }
+		if err := ReplaceFile(filepath.Join(dir, t.name+".csv"), write); err != nil {
 			return err
 		}
 	}
-	return r.Err()
+	return nil
+}
+
+// Interruptible returns a writer that writes to w as long as ctx lives.
+func Interruptible(ctx context.Context, w io.Writer) io.Writer { return interruptible{ctx, w} }
+
+type interruptible struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func (i interruptible) Write(p []byte) (int, error) {
+	if i.ctx.Err() != nil {
+		return 0, i.ctx.Err()
+	}
+	return i.w.Write(p)
 }
 
 // ReplaceFile writes a file whole or not at all: a temporary one beside it,
@@ -52,7 +70,9 @@ func ReplaceFile(name string, write func(io.Writer) error) (err error) {
 			return err
 		}
 	}
-	temporary := filepath.Join(filepath.Dir(target), "."+filepath.Base(target)+".tmp")
+	// With the process in its name, two that write the same report do not
+	// write into each other's file.
+	temporary := filepath.Join(filepath.Dir(target), fmt.Sprintf(".%s.%d.tmp", filepath.Base(target), os.Getpid()))
 	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
 	if err != nil {
 		return err

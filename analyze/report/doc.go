@@ -1,7 +1,7 @@
 // Package report writes an analyze.Result for people and for their tools:
 // CSV files, one JSON document, and one HTML page that works offline.
 //
-//	err := report.WriteCSV("out", result)
+//	err := report.WriteCSV(ctx, "out", result)
 //	err = report.WriteJSON(os.Stdout, result)
 //	err = report.WriteHTML(file, result)
 //

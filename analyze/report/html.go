@@ -310,7 +310,7 @@ func (t table) writeRows(out *bufio.Writer, most int) error {
 	for i, c := range t.columns {
 		names[i] = c.name
 	}
-	fmt.Fprintf(out, `{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`))
+	out.WriteString(fmt.Sprintf(`{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`)))
 	n := 0
 	for row := range t.rows {
 		if n == most {

@@ -76,7 +76,7 @@ func readAll(t *testing.T, name string) []byte {
 func writeCSV(t *testing.T, r *analyze.Result) map[string][]byte {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), "new", "csv")
-	if err := WriteCSV(dir, r); err != nil {
+	if err := WriteCSV(t.Context(), dir, r); err != nil {
 		t.Fatal(err)
 	}
 	entries, err := os.ReadDir(dir)
@@ -193,7 +193,7 @@ func TestWriteCSVNamesTheFile(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(dir, "rejects.csv", "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	err := WriteCSV(dir, fixture())
+	err := WriteCSV(t.Context(), dir, fixture())
 	if err == nil || !strings.Contains(err.Error(), "rejects.csv") {
 		t.Errorf("got %v, want an error that names rejects.csv", err)
 	}

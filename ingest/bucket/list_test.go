@@ -303,8 +303,6 @@ func TestListErrors(t *testing.T) {
 		{"s3://b/nothing", nil, ingest.Options{}, "nothing under s3://b/nothing; check the prefix"},
 		{"s3://b/AWSLogs/222222222222/", nil, ingest.Options{}, "s3://b/AWSLogs/222222222222/ holds no flow logs; in s3://b/AWSLogs/222222222222/ only the flow logs are read, not CloudTrail/"},
 		{"s3://b/AWSLogs/222222222222/CloudTrail", nil, ingest.Options{}, "holds no flow logs; objects passed over: 1 of CloudTrail"},
-		{"s3://b", nil, ingest.Options{To: day0.AddDate(0, 0, -1)}, "nothing under s3://b before 2026-11-21T00:00:00Z; check --from and --to"},
-		{"s3://b", nil, ingest.Options{From: day0.AddDate(2, 0, 0), To: day0.AddDate(3, 0, 0)}, "nothing under s3://b between 2028-11-22T00:00:00Z and 2029-11-22T00:00:00Z; check --from and --to"},
 		{"s3://b/AWSLogs", denied, ingest.Options{}, "s3://b/AWSLogs: listing is denied (AccessDenied: User: arn:aws:iam::1:user/u is not authorized to perform: s3:ListBucket); allow s3:ListBucket on arn:aws:s3:::b, see docs/iam.md"},
 		{"s3://b/", errors.New("dial tcp: no route to host"), ingest.Options{}, "s3://b/: listing failed: dial tcp: no route to host"},
 	} {
@@ -315,6 +313,29 @@ func TestListErrors(t *testing.T) {
 		_, err := testStore(f, Options{}).Find(t.Context(), []string{test.place}, test.opts)
 		if err == nil || !strings.Contains(err.Error(), test.want) {
 			t.Errorf("%s: got %v, want %s", test.place, err, test.want)
+		}
+	}
+}
+
+// A time in which nothing was logged is no error, and is told.
+func TestNothingInTheTime(t *testing.T) {
+	for _, test := range []struct {
+		opts ingest.Options
+		want string
+	}{
+		{ingest.Options{To: day0.AddDate(0, 0, -1)}, "nothing before 2026-11-21T00:00:00Z; check --from and --to"},
+		{ingest.Options{From: day0.AddDate(2, 0, 0), To: day0.AddDate(3, 0, 0)}, "nothing between 2028-11-22T00:00:00Z and 2029-11-22T00:00:00Z; check --from and --to"},
+	} {
+		f := newFake(layout{}.key("", "111111111111", "us-east-1", "fl-0a", day0, "x"))
+		o, err := testStore(f, Options{}).Find(t.Context(), []string{"s3://b"}, test.opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := o.Notes(); len(n) != 1 || n[0] != (Note{Place: "s3://b", Text: test.want}) {
+			t.Errorf("got notes %v, want %s", n, test.want)
+		}
+		for object, err := range o.All(t.Context()) {
+			t.Errorf("got %s, %v, want nothing", object.Place, err)
 		}
 	}
 }

@@ -246,7 +246,7 @@ func (o *Objects) prime(ctx context.Context) {
 func isUnnamed(e entry) bool { return !e.named }
 
 // checkNotEmpty reports an error when there is nothing to read, the only one
-// that there was when there was one.
+// that there was when there was one. Nothing in a given time is no error.
 func (o *Objects) checkNotEmpty(places []string) error {
 	if len(o.flat) > 0 {
 		return nil
@@ -267,7 +267,9 @@ func (o *Objects) checkNotEmpty(places []string) error {
 	case w.isOpen():
 		return fmt.Errorf("nothing to read under %s; check the prefix", where)
 	}
-	return fmt.Errorf("nothing under %s %s; check --from and --to", where, w)
+	// There is something, and nothing happened in that time.
+	o.notes = append(o.notes, Note{Place: where, Text: fmt.Sprintf("nothing %s; check --from and --to", w)})
+	return nil
 }
 
 // Ordered implements ingest.Objects. It is true when every object outside

@@ -141,20 +141,20 @@ func (f *analyzeFlags) write(ctx context.Context, r *analyze.Result, s Streams) 
 		csvDir, html, json = f.out, filepath.Join(f.out, "report.html"), filepath.Join(f.out, "report.json")
 	}
 	if csvDir != "" {
-		if err := report.WriteCSV(csvDir, r); err != nil {
+		if err := report.WriteCSV(ctx, csvDir, r); err != nil {
 			return err
 		}
 	}
 	if html != "" {
-		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(interruptible{ctx, w}, r) }); err != nil {
+		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(report.Interruptible(ctx, w), r) }); err != nil {
 			return err
 		}
 	}
 	switch {
 	case json == "-":
-		return report.WriteJSON(interruptible{ctx, s.Out}, r)
+		return report.WriteJSON(report.Interruptible(ctx, s.Out), r)
 	case json != "":
-		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(interruptible{ctx, w}, r) }); err != nil {
+		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(report.Interruptible(ctx, w), r) }); err != nil {
 			return err
 		}
 	}
@@ -162,19 +162,6 @@ func (f *analyzeFlags) write(ctx context.Context, r *analyze.Result, s Streams) 
 		return writeSummary(s.Out, r, f.out)
 	}
 	return nil
-}
-
-// interruptible writes as long as the context lives.
-type interruptible struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (i interruptible) Write(p []byte) (int, error) {
-	if i.ctx.Err() != nil {
-		return 0, i.ctx.Err()
-	}
-	return i.w.Write(p)
 }
 
 // verdict is the exit code that --fail-on asks for.

@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -41,7 +43,7 @@ func (c *common) register(f *pflag.FlagSet) {
 
 // registerSource registers the flags that say how sources are read.
 func (c *common) registerSource(f *pflag.FlagSet) {
-	f.StringVar(&c.from, "from", "", "only records from this time on: RFC 3339, or before now, like -24h")
+	f.StringVar(&c.from, "from", "", "only records from this time on: RFC 3339, a day, or before now, like -24h or -7d")
 	f.StringVar(&c.to, "to", "", "only records before this time")
 	f.StringVar(&c.format, "format", "", "fields of text without a header line: `default`, or a list as in LogFormat")
 	f.IntVar(&c.jobs, "jobs", 0, "objects decoded at once (default: the number of processors)")
@@ -78,7 +80,7 @@ func (c *common) check(s Streams, now time.Time) (settings, error) {
 	if d.log, err = c.logger(d); err != nil {
 		return out, err
 	}
-	out.log, out.drawing = d.log, isTerminal(s.Err)
+	out.log, out.drawing = d.log, isTerminal(s.Err) && os.Getenv("TERM") != "dumb"
 	if !c.noProgress && !c.quiet {
 		out.display = d
 	}
@@ -152,7 +154,8 @@ func withoutTime(groups []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// parseTime reads RFC 3339, or a duration before now such as -24h.
+// parseTime reads RFC 3339, a day, or a duration before now such as -24h or
+// -7d.
 func parseTime(flag, s string, now time.Time) (time.Time, error) {
 	if s == "" {
 		return time.Time{}, nil
@@ -161,12 +164,16 @@ func parseTime(flag, s string, now time.Time) (time.Time, error) {
 		if d, err := time.ParseDuration(s); err == nil {
 			return now.Add(d), nil
 		}
+		if days, err := strconv.Atoi(strings.TrimSuffix(s, "d")); err == nil && strings.HasSuffix(s, "d") {
+			return now.AddDate(0, 0, days), nil
+		}
 	}
-	t, err := time.Parse(time.RFC3339, s)
-	if err != nil {
-		return time.Time{}, usageError("%s %q: give a time like 2026-11-22T10:00:00Z, or -24h for a day ago", flag, s)
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, s); err == nil {
+			return t, nil
+		}
 	}
-	return t, nil
+	return time.Time{}, usageError("%s %q: give a time like 2026-11-22T10:00:00Z, a day like 2026-11-22 (UTC), or -24h for a day ago", flag, s)
 }
 
 // parsePrefixes reads CIDRs; a bare address is itself alone.

@@ -68,7 +68,7 @@ func TestInterruptedReports(t *testing.T) {
 		}
 	}
 	name := filepath.Join(dir, "x.json")
-	err := report.ReplaceFile(name, func(w io.Writer) error { return report.WriteJSON(interruptible{ctx, w}, &analyze.Result{}) })
+	err := report.ReplaceFile(name, func(w io.Writer) error { return report.WriteJSON(report.Interruptible(ctx, w), &analyze.Result{}) })
 	files, _ := os.ReadDir(dir)
 	if !errors.Is(err, context.Canceled) || len(files) > 0 || out.Len() > 0 {
 		t.Errorf("got %v, %d files and %q, want nothing", err, len(files), out.String())
