@@ -10,10 +10,8 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -30,54 +28,13 @@ import (
 	"ephemera/ingest/sourcetest"
 )
 
-const accessKey, secretKey = "ephemera", "ephemera-secret"
-
-// gateway starts an S3 server on the buckets that are the folders of dir, and
-// returns its address.
-func gateway(t testing.TB, dir string) string {
-	t.Helper()
-	program := os.Getenv("EPHEMERA_VERSITYGW")
-	if program == "" {
-		t.Fatal("EPHEMERA_VERSITYGW does not name the S3 server; run make real")
-	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := l.Addr().String()
-	l.Close()
-	var output bytes.Buffer
-	cmd := exec.Command(program, "--port", address, "--health", "/health", "--quiet", "posix", dir)
-	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+accessKey, "ROOT_SECRET_KEY="+secretKey)
-	cmd.Stdout, cmd.Stderr = &output, &output
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("the server said:\n%s", output.String())
-		}
-	})
-	for range 300 {
-		if r, err := http.Get("http://" + address + "/health"); err == nil {
-			r.Body.Close()
-			return "http://" + address
-		}
-		time.Sleep(20 * time.Millisecond)
-	}
-	t.Fatal("the S3 server does not come up")
-	return ""
-}
-
 // client makes a client as the command line does, but with short waits.
 func client(t testing.TB, url string) *s3.Client {
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	return s3.New(s3.Options{
 		Region: "us-east-1", BaseEndpoint: &url,
-		Credentials: credentials.NewStaticCredentialsProvider(accessKey, secretKey, ""),
+		Credentials: credentials.NewStaticCredentialsProvider(sourcetest.AccessKey, sourcetest.SecretKey, ""),
 		HTTPClient:  &http.Client{Transport: transport},
 		Retryer: retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
 			o.StandardOptions = append(o.StandardOptions, func(o *retry.StandardOptions) {
@@ -201,7 +158,7 @@ func served(t testing.TB, dir string) string {
 	if err := os.CopyFS(filepath.Join(buckets, "logs"), os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	return gateway(t, buckets)
+	return sourcetest.S3(t, buckets)
 }
 
 // steps reads a source to its end, which must come soon.
@@ -299,7 +256,7 @@ func TestRealPlaces(t *testing.T) {
 	wrong := New(s3.New(client(t, "").Options(), func(o *s3.Options) {
 		o.BaseEndpoint = s.api.(*s3.Client).Options().BaseEndpoint
 		o.Credentials = aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
-			return aws.Credentials{AccessKeyID: accessKey, SecretAccessKey: "wrong"}, nil
+			return aws.Credentials{AccessKeyID: sourcetest.AccessKey, SecretAccessKey: "wrong"}, nil
 		})
 	}), Options{PathStyle: true})
 	if _, err := wrong.Find(t.Context(), []string{"s3://logs/"}, ingest.Options{}); err == nil || !strings.Contains(err.Error(), "SignatureDoesNotMatch") {

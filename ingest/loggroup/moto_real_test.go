@@ -10,11 +10,9 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -29,46 +27,6 @@ import (
 	"ephemera/ingest"
 	"ephemera/ingest/sourcetest"
 )
-
-// moto starts moto_server, which stops at the end of the test, and returns
-// its address.
-func moto(t *testing.T) string {
-	t.Helper()
-	program := os.Getenv("EPHEMERA_MOTO")
-	if program == "" {
-		t.Fatal("EPHEMERA_MOTO does not name the program moto_server; run make real")
-	}
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, port, _ := net.SplitHostPort(free.Addr().String())
-	free.Close()
-	cmd := exec.CommandContext(t.Context(), program, "-H", "127.0.0.1", "-p", port)
-	log := &bytes.Buffer{}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.WaitDelay = 5 * time.Second
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("the end of what moto_server says:\n%s", log.Bytes()[max(0, log.Len()-2000):])
-		}
-	})
-	for range 600 {
-		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
-		if err == nil {
-			conn.Close()
-			return "http://127.0.0.1:" + port
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatal("moto_server does not come up in a minute")
-	return ""
-}
 
 // asDocumented stands in front of moto and makes its answers to
 // FilterLogEvents those of the API Reference, where moto 5.2 differs: it
@@ -199,7 +157,7 @@ func recent(n int) []fakeEvent {
 }
 
 func TestMoto(t *testing.T) {
-	address := moto(t)
+	address := sourcetest.Moto(t)
 	direct := clientOf(address, false)
 	proxy := httptest.NewServer(&asDocumented{moto: address, client: direct})
 	t.Cleanup(proxy.Close)

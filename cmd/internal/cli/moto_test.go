@@ -7,7 +7,6 @@ import (
 	"context"
 	"errors"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,37 +17,6 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 )
 
-// startMoto runs moto, which speaks the interfaces of AWS, for the length of
-// a test, and returns its URL. Settings are of the form NAME=value.
-func startMoto(t *testing.T, settings ...string) string {
-	t.Helper()
-	program := os.Getenv("EPHEMERA_MOTO")
-	if program == "" {
-		t.Fatal("EPHEMERA_MOTO is not set: run make real")
-	}
-	_, port, err := net.SplitHostPort(freeAddr(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	var log bytes.Buffer
-	cmd := exec.Command(program, "-H", "127.0.0.1", "-p", port)
-	cmd.Env = append(os.Environ(), settings...)
-	cmd.Stdout, cmd.Stderr = &log, &log
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		cmd.Process.Kill()
-		cmd.Wait()
-		if t.Failed() {
-			t.Logf("moto: %s", &log)
-		}
-	})
-	url := "http://127.0.0.1:" + port
-	waitFor(t, url+"/moto-api/data.json")
-	return url
-}
-
 // freeAddr is an address on which nothing listens.
 func freeAddr(t *testing.T) string {
 	t.Helper()
@@ -58,20 +26,6 @@ func freeAddr(t *testing.T) string {
 	}
 	defer l.Close()
 	return l.Addr().String()
-}
-
-// waitFor waits until a server answers.
-func waitFor(t *testing.T, url string) {
-	t.Helper()
-	client := http.Client{Timeout: time.Second}
-	for range 600 {
-		if resp, err := client.Get(url); err == nil {
-			resp.Body.Close()
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("%s does not answer within a minute", url)
 }
 
 // motoConfig is the configuration of an SDK client of moto.

@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"ephemera/ingest/flow"
+	"ephemera/ingest/sourcetest"
 	"ephemera/rules"
 )
 
@@ -149,7 +150,7 @@ func must[T any](out T, err error) func(*testing.T) T {
 
 func TestSnapshotOfMoto(t *testing.T) {
 	setAWS(t, "key", "secret")
-	url := startMoto(t)
+	url := sourcetest.Moto(t)
 	b := build(t, url)
 	dir := filepath.Join(t.TempDir(), "network")
 	code, out, errs := runMain(t.Context(), "snapshot", "--endpoint-url", url, "--vpc", b.vpc, "--out", dir)
@@ -356,7 +357,7 @@ func testSnapshotFor(t *testing.T, url string, b built) {
 // leave nothing.
 func TestSnapshotEnds(t *testing.T) {
 	setAWS(t, "key", "secret")
-	url := startMoto(t)
+	url := sourcetest.Moto(t)
 	cancelled, cancel := context.WithCancel(t.Context())
 	cancel()
 	for _, test := range []struct {
@@ -364,7 +365,7 @@ func TestSnapshotEnds(t *testing.T) {
 		url  string
 		want string
 	}{
-		{cancelled, url, context.Canceled.Error()},
+		{cancelled, url, "interrupted"},
 		{t.Context(), "http://" + freeAddr(t), "connection refused"},
 	} {
 		dir := filepath.Join(t.TempDir(), "network")
@@ -400,7 +401,7 @@ print(key["AccessKeyId"], key["SecretAccessKey"])
 // The policy in docs/iam.md is enough, as moto understands IAM, and without
 // one of its actions the program says which.
 func TestSnapshotPermissions(t *testing.T) {
-	url := startMoto(t)
+	url := sourcetest.Moto(t)
 	b := build(t, url)
 	for _, test := range []struct {
 		without string

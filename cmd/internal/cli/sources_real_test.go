@@ -4,6 +4,7 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/parquet-go/parquet-go"
 
@@ -155,5 +157,33 @@ func TestBucketAsFiles(t *testing.T) {
 			got := reports(t, "s3://logs/"+c.prefix, append(c.flags, "--endpoint-url", url)...)
 			sameReports(t, "from S3", got, want)
 		})
+	}
+}
+
+// Ctrl-C ends a run over a slow bucket within a second, and leaves no report
+// and no temporary file.
+func TestInterruptedBucket(t *testing.T) {
+	signedIn(t)
+	temporary, buckets := t.TempDir(), t.TempDir()
+	t.Setenv("TMPDIR", temporary)
+	traffic{perHour: 20_000}.write(t, filepath.Join(buckets, "logs"), 3)
+	url := sourcetest.S3(t, buckets)
+	for _, after := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond, time.Second} {
+		out := filepath.Join(t.TempDir(), "report")
+		ctx, interrupt := context.WithTimeout(t.Context(), after)
+		start := time.Now()
+		code, _, errs := runMain(ctx, "analyze", "--endpoint-url", url, "--out", out, "s3://logs/")
+		if took := time.Since(start) - after; took > time.Second {
+			t.Errorf("after %v: took %v more", after, took)
+		}
+		interrupt()
+		if code != ExitFailed || !strings.Contains(errs, "ephemera: ") {
+			t.Errorf("after %v: exit code %d, %s", after, code, errs)
+		}
+		reports, _ := filepath.Glob(filepath.Join(out, "*"))
+		left, _ := filepath.Glob(filepath.Join(temporary, "ephemera*"))
+		if len(reports)+len(left) > 0 {
+			t.Errorf("after %v: there are %q and %q", after, reports, left)
+		}
 	}
 }
