@@ -64,9 +64,10 @@ func (set *settings) find(ctx context.Context, places []string) ([]ingest.Object
 // findObjects finds objects in S3. A server of one's own is asked by path,
 // since the names of its buckets are seldom names of hosts.
 func (set *settings) findObjects(ctx context.Context, cfg aws.Config, places []string) (ingest.Objects, error) {
-	store := bucket.New(s3.NewFromConfig(cfg), bucket.Options{
+	client := s3.NewFromConfig(cfg)
+	store := bucket.New(client, bucket.Options{
 		RequesterPays: set.requesterPays,
-		PathStyle:     set.aws.endpointURL != "",
+		PathStyle:     client.Options().BaseEndpoint != nil, // --endpoint-url, AWS_ENDPOINT_URL, the profile's
 	})
 	list, err := store.Find(ctx, places, set.ingest)
 	if err != nil {
