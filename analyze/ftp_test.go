@@ -45,3 +45,51 @@ func TestSessionThatMayHaveCarriedData(t *testing.T) {
 		t.Errorf("with a candidate: got %s (%s) at %v, %s; want %s at 0.5, passive", o, cause, confidence, s.mode(), OutcomeOK)
 	}
 }
+
+// The sessions that walk holds open at a connection's start against looking
+// at all sessions of the log.
+func TestWalkKeepsWhatIsOpen(t *testing.T) {
+	inFormats(t, func(t *testing.T, lf logFormat) {
+		rs := longLog(lf, rand.New(rand.NewPCG(5, 2)), 12)
+		o := Options{Network: network(t)}.withDefaults()
+		var cs []*Connection
+		ports := newPortMeaning(o.ControlPorts)
+		s := newAssembler(o, ports, func(c *Connection) { cs = append(cs, c) })
+		if err := s.read(stream(rs)); err != nil {
+			t.Fatal(err)
+		}
+		slices.SortFunc(cs, compareConnections)
+		f := &ftp{control: ports.control, attr: &attributor{history: o.Network, stale: map[string]int{}}}
+		f.survey(slices.Values(cs))
+		var all []*session
+		f.walk(slices.Values(cs), visitor{
+			opened:     func(s *session) { all = append(all, s) },
+			connection: func(*Connection, *dataConn, *openSessions) {},
+		})
+		seen, some := 0, 0
+		f.walk(slices.Values(cs), visitor{connection: func(c *Connection, _ *dataConn, open *openSessions) {
+			seen++
+			pair := pairKey{c.Tuple.Src, c.Tuple.Dst}
+			var want []string
+			for _, s := range all {
+				if s.able && s.pairKey() == pair && s.conn.Start <= c.Start && c.Start <= s.end+1 {
+					want = append(want, s.id)
+				}
+			}
+			var got []string
+			for _, s := range open.byPair[pair].during(c.Start) {
+				got = append(got, s.id)
+			}
+			if !slices.Equal(got, want) {
+				t.Errorf("at %d: got %q, want %q", c.Start, got, want)
+			}
+			some += len(want)
+			if most := len(open.byID); most > len(all)/4 {
+				t.Errorf("at %d: %d of %d sessions are held", c.Start, most, len(all))
+			}
+		}})
+		if seen+len(all) != len(cs) || some == 0 {
+			t.Errorf("%d connections and %d sessions of %d, %d of them candidates", seen, len(all), len(cs), some)
+		}
+	})
+}
