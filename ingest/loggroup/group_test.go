@@ -147,7 +147,7 @@ func TestReadsEveryEventOnce(t *testing.T) {
 }
 
 // slicesOf lists g, and checks what ingest.Objects promises.
-func slicesOf(t *testing.T, g *Group) []ingest.Object {
+func slicesOf(t testing.TB, g *Group) []ingest.Object {
 	t.Helper()
 	var objects []ingest.Object
 	share := -1.0
@@ -318,7 +318,7 @@ func TestPagesAhead(t *testing.T) {
 }
 
 // eventually waits until ok is true.
-func eventually(t *testing.T, ok func() bool) {
+func eventually(t testing.TB, ok func() bool) {
 	t.Helper()
 	for range 1000 {
 		if ok() {
@@ -783,40 +783,6 @@ func TestNamesAreForgotten(t *testing.T) {
 	}
 }
 
-// TestMemory opens all slices at once, and reads none of them.
-func TestMemory(t *testing.T) {
-	f := newFake(t, busyHour(100_000))
-	g := f.find("cloudwatch:vpc-flow-logs", ingest.Options{Format: format(t, "default")})
-	inUse := func() uint64 {
-		runtime.GC()
-		runtime.GC() // of what pools hold
-		var m runtime.MemStats
-		runtime.ReadMemStats(&m)
-		return m.HeapAlloc
-	}
-	before := inUse()
-	objects := slicesOf(t, g)
-	for _, o := range objects {
-		r, err := o.Open(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer r.Close() //nolint:gocritic // they are to be open together
-	}
-	calls := -1
-	eventually(t, func() bool {
-		last := calls
-		calls = f.count("FilterLogEvents")
-		time.Sleep(500 * time.Millisecond)
-		return last == calls
-	})
-	each := (max(before, inUse()) - before) / uint64(len(objects))
-	t.Logf("%d slices, %d KiB each", len(objects), each>>10)
-	if each > 8<<20 {
-		t.Errorf("an open slice takes %d KiB, want less than 8 MiB for its three pages", each>>10)
-	}
-}
-
 // TestBoundedWaits lets the server hang.
 func TestBoundedWaits(t *testing.T) {
 	hang := func(f *fake) {
@@ -900,4 +866,41 @@ func BenchmarkRecords(b *testing.B) {
 	}
 	b.ReportMetric(float64(len(events))*float64(b.N)/b.Elapsed().Seconds(), "events/s")
 	b.ReportAllocs()
+}
+
+// BenchmarkOpenSlice opens all slices of a busy hour at once, reads none of
+// them, and reports what each takes in memory with its three pages.
+func BenchmarkOpenSlice(b *testing.B) {
+	f := newFake(b, busyHour(100_000))
+	g := f.find("cloudwatch:vpc-flow-logs", ingest.Options{Format: format(b, "default")})
+	inUse := func() uint64 {
+		runtime.GC()
+		runtime.GC() // of what pools hold
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	for b.Loop() {
+		before := inUse()
+		objects := slicesOf(b, g)
+		var open []io.Closer
+		for _, o := range objects {
+			r, err := o.Open(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			open = append(open, r)
+		}
+		calls := -1
+		eventually(b, func() bool {
+			last := calls
+			calls = f.count("FilterLogEvents")
+			time.Sleep(500 * time.Millisecond)
+			return last == calls
+		})
+		b.ReportMetric(float64(max(before, inUse())-before)/float64(len(objects))/1e6, "MB/slice")
+		for _, r := range open {
+			_ = r.Close()
+		}
+	}
 }

@@ -37,6 +37,7 @@ func page[T any](ctx context.Context, f *fake, name string, list []T, token *str
 		f.made = map[string]int{}
 	}
 	f.made[name]++
+	calls := f.made[name]
 	f.widen = max(f.widen, aws.ToInt32(size))
 	f.lock.Unlock()
 	if f.hang[name] {
@@ -47,7 +48,7 @@ func page[T any](ctx context.Context, f *fake, name string, list []T, token *str
 		return nil, nil, err
 	}
 	if f.endless == name {
-		return nil, aws.String(strconv.Itoa(f.made[name])), nil
+		return nil, aws.String(strconv.Itoa(calls)), nil
 	}
 	if f.perPage == 0 {
 		return list, nil, nil
