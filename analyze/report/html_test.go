@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,7 +19,15 @@ func hostileResult() *analyze.Result {
 	r := fixture()
 	fillText(reflect.ValueOf(r).Elem())
 	r.Findings[0].Severity = analyze.Broken
+	r.Sessions, r.Data = filled(r.Sessions), filled(r.Data)
+	r.Mappings, r.Rejects = filled(r.Mappings), filled(r.Rejects)
 	return r
+}
+
+func filled[T any](rows *analyze.Rows[T]) *analyze.Rows[T] {
+	all := slices.Collect(rows.All())
+	fillText(reflect.ValueOf(all))
+	return analyze.RowsOf(all...)
 }
 
 func fillText(v reflect.Value) {
