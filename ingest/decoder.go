@@ -29,6 +29,24 @@ type recordReader interface {
 	next(*flow.Record) error
 }
 
+// yieldAll yields what r reads.
+func yieldAll(r recordReader, yield func(*flow.Record, error) bool) {
+	var rec flow.Record
+	for {
+		err := r.next(&rec)
+		switch {
+		case err == io.EOF:
+			return
+		case err != nil:
+			if !yield(nil, err) {
+				return
+			}
+		case !yield(&rec, nil):
+			return
+		}
+	}
+}
+
 func newDecoder(opts *Options) *decoder {
 	return &decoder{opts: opts, src: bufio.NewReaderSize(nil, 64<<10), text: newTextDecoder(opts)}
 }

@@ -37,20 +37,7 @@ func Parquet(r io.ReaderAt, size int64, place string, opts Options) iter.Seq2[*f
 		d := newParquetDecoder(&opts)
 		defer d.close()
 		d.reset(r, size, place)
-		var rec flow.Record
-		for {
-			err := d.next(&rec)
-			switch {
-			case err == io.EOF:
-				return
-			case err != nil:
-				if !yield(nil, err) {
-					return
-				}
-			case !yield(&rec, nil):
-				return
-			}
-		}
+		yieldAll(d, yield)
 	}
 }
 

@@ -28,20 +28,7 @@ func Text(r io.Reader, place string, opts Options) iter.Seq2[*flow.Record, error
 	return func(yield func(*flow.Record, error) bool) {
 		d := newTextDecoder(&opts)
 		d.reset(r, place)
-		var rec flow.Record
-		for {
-			err := d.next(&rec)
-			switch {
-			case err == io.EOF:
-				return
-			case err != nil:
-				if !yield(nil, err) {
-					return
-				}
-			case !yield(&rec, nil):
-				return
-			}
-		}
+		yieldAll(d, yield)
 	}
 }
 
