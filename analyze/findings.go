@@ -198,12 +198,18 @@ func listRules(numbers []string) string {
 
 // missingWarning names the first objects that could not be read.
 func missingWarning(m Missing) string {
+	return fmt.Sprintf("%s not read to the end (%s), so connections can be missing: %s", plural(m.Objects, "object"), m.Fault, firstOf(m.Places, m.Objects))
+}
+
+// firstOf lists the first few of n names, of which names has some, and counts
+// the others.
+func firstOf(names []string, n int) string {
 	const named = 3
-	places := strings.Join(m.Places[:min(named, len(m.Places))], ", ")
-	if more := m.Objects - named; more > 0 {
-		places += fmt.Sprintf(" and %d more", more)
+	words := strings.Join(names[:min(named, len(names))], ", ")
+	if more := n - named; more > 0 {
+		words += fmt.Sprintf(" and %d more", more)
 	}
-	return fmt.Sprintf("%s not read to the end (%s), so connections can be missing: %s", plural(m.Objects, "object"), m.Fault, places)
+	return words
 }
 
 // coverageWarnings say what the log lacks.

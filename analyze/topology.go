@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
-	"strings"
 
 	"ephemera/ingest/flow"
 	"ephemera/rules"
@@ -64,13 +63,8 @@ func (t topology) snapshotWarning(ifaces []*Interface) []string {
 	case len(unknown) == len(ifaces):
 		return []string{fmt.Sprintf("none of the %s in the log is in the snapshot: it is of another network, and its rules say nothing here", plural(len(ifaces), "interface"))}
 	}
-	const named = 3
-	more := ""
-	if n := len(unknown) - named; n > 0 {
-		more = fmt.Sprintf(" and %d more", n)
-	}
-	return []string{fmt.Sprintf("%d of the %s in the log are not in the snapshot, so their rules are not known: %s%s",
-		len(unknown), plural(len(ifaces), "interface"), strings.Join(unknown[:min(named, len(unknown))], ", "), more)}
+	return []string{fmt.Sprintf("%d of the %s in the log are not in the snapshot, so their rules are not known: %s",
+		len(unknown), plural(len(ifaces), "interface"), firstOf(unknown, len(unknown)))}
 }
 
 // local reports whether a is inside the interface's VPC.
