@@ -175,16 +175,7 @@ func (j *jsonMessages) message() (bool, error) {
 	if j.control {
 		return false, nil
 	}
-	// A message is one record, whatever it holds: a line end in it must not
-	// make it two.
-	line := bytes.TrimRight([]byte(text), "\r\n")
-	for i, c := range line {
-		if c == '\n' {
-			line[i] = '\v'
-		}
-	}
-	line = append(line, '\n')
-	j.line = line
+	j.line = AppendMessage(nil, text)
 	return true, nil
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"strings"
 )
 
 // maxLine bounds a line, so that a file that is no flow log cannot fill the
@@ -98,4 +99,17 @@ func (l *lineReader) skipLine() error {
 		}
 		l.fill()
 	}
+}
+
+// AppendMessage appends a log event's message to text as one line. A message
+// is one record, whatever it holds: a line end in it must not make it two.
+func AppendMessage(text []byte, message string) []byte {
+	start := len(text)
+	text = append(text, strings.TrimRight(message, "\r\n")...)
+	for i, c := range text[start:] {
+		if c == '\n' {
+			text[start+i] = '\v'
+		}
+	}
+	return append(text, '\n')
 }

@@ -190,9 +190,7 @@ type page struct {
 // eventName is the stream and the ID of an event.
 type eventName struct{ stream, id string }
 
-// newPage makes each event a line. An event is one record, whatever it
-// holds: a line end in it must not make it two. One that is empty holds
-// none.
+// newPage makes each event a line. One that is empty holds no record.
 func newPage(events []types.FilteredLogEvent) *page {
 	size := 0
 	for _, e := range events {
@@ -201,8 +199,8 @@ func newPage(events []types.FilteredLogEvent) *page {
 	p := &page{text: make([]byte, 0, size), events: make([]eventName, 0, len(events))}
 	streams := map[string]string{}
 	for _, e := range events {
-		message := strings.TrimRight(aws.ToString(e.Message), "\r\n")
-		if strings.Trim(message, " ") == "" {
+		message := aws.ToString(e.Message)
+		if strings.Trim(strings.TrimRight(message, "\r\n"), " ") == "" {
 			continue
 		}
 		stream := aws.ToString(e.LogStreamName)
@@ -212,19 +210,7 @@ func newPage(events []types.FilteredLogEvent) *page {
 			streams[stream] = stream
 		}
 		p.events = append(p.events, eventName{stream, aws.ToString(e.EventId)})
-		p.text = appendLine(p.text, message)
+		p.text = ingest.AppendMessage(p.text, message)
 	}
 	return p
-}
-
-// appendLine appends message as one line of text.
-func appendLine(text []byte, message string) []byte {
-	start := len(text)
-	text = append(text, message...)
-	for i, c := range text[start:] {
-		if c == '\n' {
-			text[start+i] = '\v'
-		}
-	}
-	return append(text, '\n')
 }
