@@ -113,13 +113,12 @@ func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze
 		return nil, err
 	}
 	r, err := analyze.Run(records, set.analyze)
-	unread := done()
 	if err != nil {
 		return nil, err
 	}
-	if unread != nil {
+	if err := done(); err != nil {
 		r.Close()
-		return nil, unread
+		return nil, err
 	}
 	for _, w := range r.Warnings {
 		set.log.Warn(w)

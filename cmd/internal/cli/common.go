@@ -14,6 +14,7 @@ import (
 
 	"ephemera/analyze"
 	"ephemera/ingest"
+	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
 
@@ -195,8 +196,7 @@ func parsePrefixes(flag string, ss []string) ([]netip.Prefix, error) {
 
 // open opens the sources for one pass over their records. What it learns of
 // them goes into the settings of the analysis. done is to be called when all
-// records were read, or no more are wanted: it sums up what could not be, and
-// fails when that is all.
+// records were read: it sums up what could not be, and fails when that is all.
 func (set *settings) open(ctx context.Context, places []string) (records flowStream, done func() error, err error) {
 	lists, err := set.find(ctx, places)
 	if err != nil {
@@ -210,15 +210,22 @@ func (set *settings) open(ctx context.Context, places []string) (records flowStr
 	logs := ingest.Join(set.ingest, lists...)
 	set.analyze.Ordered = logs.Ordered()
 	seen := &problems{log: set.log, verbose: set.verbose}
-	stop := func() {}
-	if set.display != nil {
-		stop = set.display.start(logs.Stats, set.drawing)
-	}
 	done = func() error {
-		stop()
 		stats := logs.Stats()
 		set.log.Debug("read", "objects", stats.Objects, "bytes", stats.Bytes, "records", seen.good)
 		return seen.close()
 	}
-	return seen.watch(logs.Records(ctx)), done, nil
+	return set.shown(seen.watch(logs.Records(ctx)), logs.Stats), done, nil
+}
+
+// shown passes a stream through, and shows progress as long as it is read.
+func (set *settings) shown(records flowStream, stats func() ingest.Stats) flowStream {
+	if set.display == nil {
+		return records
+	}
+	return func(yield func(*flow.Record, error) bool) {
+		stop := set.display.start(stats, set.drawing)
+		defer stop()
+		records(yield)
+	}
 }

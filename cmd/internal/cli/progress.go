@@ -158,18 +158,7 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 	// The line is removed at the end by hand: the cursor does not move back
 	// for trackers with RemoveOnCompletion, so that each update adds a line.
 	t := &progress.Tracker{Message: now().String(), Total: whole, AutoStopDisabled: true}
-	w := progress.NewWriter()
-	w.SetOutputWriter(d.err)
-	w.SetUpdateFrequency(progressEvery)
-	w.SetTrackerPosition(progress.PositionLeft)
-	w.SetTrackerLength(20)
-	if f, ok := d.err.(*os.File); ok {
-		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			w.SetTerminalWidth(width)
-		}
-	}
-	w.Style().Visibility.Time = false
-	w.Style().Visibility.Value = false
+	w := d.newWriter()
 	w.AppendTracker(t)
 	rendered := make(chan struct{})
 	go func() {
@@ -201,6 +190,23 @@ func (d *display) draw(now func() state, cancel <-chan struct{}) {
 	}
 	d.drawn = nil
 	_, _ = io.WriteString(d.err, text.CursorUp.Sprint()+text.EraseLine.Sprint()) // as the library does
+}
+
+// newWriter makes what draws a bar with words on the terminal.
+func (d *display) newWriter() progress.Writer {
+	w := progress.NewWriter()
+	w.SetOutputWriter(d.err)
+	w.SetUpdateFrequency(progressEvery)
+	w.SetTrackerPosition(progress.PositionLeft)
+	w.SetTrackerLength(20)
+	if f, ok := d.err.(*os.File); ok {
+		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
+			w.SetTerminalWidth(width)
+		}
+	}
+	w.Style().Visibility.Time = false
+	w.Style().Visibility.Value = false
+	return w
 }
 
 func (d *display) set(w progress.Writer) {

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ephemera/ingest"
+	"ephemera/ingest/flow"
 )
 
 func TestState(t *testing.T) {
@@ -112,5 +113,27 @@ func TestProgressOfAShortRun(t *testing.T) {
 		if out.String() != "" {
 			t.Errorf("drawing %t: got %q, want nothing", drawing, out.String())
 		}
+	}
+}
+
+// Progress ends with the stream, also where its reader leaves early.
+func TestProgressEndsWithTheStream(t *testing.T) {
+	var out lockedBuffer
+	d := &display{err: &out, every: time.Millisecond}
+	d.log = slog.New(slog.NewTextHandler(d, nil))
+	set := &settings{display: d}
+	endless := func(yield func(*flow.Record, error) bool) {
+		for yield(&flow.Record{}, nil) {
+		}
+	}
+	for range set.shown(endless, growing()) {
+		if strings.Contains(out.String(), "msg=reading") {
+			break
+		}
+	}
+	before := out.String()
+	time.Sleep(20 * time.Millisecond)
+	if after := out.String(); after != before {
+		t.Errorf("lines come behind the end: %q", after[len(before):])
 	}
 }

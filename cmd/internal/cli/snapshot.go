@@ -190,7 +190,6 @@ func loggedIDs(ctx context.Context, sources []string, set settings) ([]string, e
 			if skipped(err) {
 				continue
 			}
-			_ = done() // ends the display; err says more
 			return nil, err
 		}
 		seen[cmp.Or(r.VPCID, r.SubnetID, r.InterfaceID, r.ResourceID)] = true
