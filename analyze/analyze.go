@@ -31,10 +31,14 @@ type Options struct {
 	// ControlPorts are control ports of servers besides 21 and 990, which
 	// always are.
 	ControlPorts []uint16
+	// PassiveRanges are the passive ports of servers whose configuration is
+	// known.
+	PassiveRanges []PassiveRange
 	// Clients and Servers, when not empty, keep only sessions of these.
 	Clients, Servers []netip.Prefix
 	// Confidence is the least probability at which a data connection is
-	// given to a session; 0.7 if zero.
+	// given to a session; 0.7 if zero. A negative one gives each to the
+	// session that fits best.
 	Confidence float64
 	// Ordered promises that no record comes more than 15 minutes behind
 	// others that end later. Connections are then forgotten as they end, and
