@@ -38,6 +38,10 @@ const (
 	failBadRecords = "bad-records"
 )
 
+// everyGuess is the analysis's confidence for --confidence 0: there, 0 stands
+// for the default.
+const everyGuess = -1
+
 func analyzeCommand(s Streams) *cobra.Command {
 	var f analyzeFlags
 	cmd := &cobra.Command{
@@ -64,7 +68,7 @@ rule. Without an output flag it prints a summary.
 	fl.StringVar(&f.html, "html", "", "write the report as one HTML `file`")
 	fl.StringVar(&f.json, "json", "", "write all tables as one JSON `file`; - for standard output")
 	fl.StringSliceVar(&f.failOn, "fail-on", nil, "exit with 3 if this was found: nacl-reject, ambiguous, bad-records")
-	fl.Float64Var(&f.confidence, "confidence", analyze.DefaultConfidence, "least probability at which a data connection is given to a session")
+	fl.Float64Var(&f.confidence, "confidence", analyze.DefaultConfidence, "least probability at which a data connection is given to a session; 0 for every best guess")
 	fl.IntVar(&f.entries, "entries", analyze.DefaultEntries, "most ranges that a slot's ports are covered with")
 	return cmd
 }
@@ -80,13 +84,16 @@ func (f *analyzeFlags) check(s Streams) (settings, error) {
 			return set, usageError("--fail-on %q: give %s, %s or %s", x, failNACLReject, failAmbiguous, failBadRecords)
 		}
 	}
-	if f.confidence <= 0 || f.confidence > 1 {
-		return set, usageError("--confidence %v: give a probability above 0, up to 1", f.confidence)
+	if !(f.confidence >= 0 && f.confidence <= 1) { // NaN is neither
+		return set, usageError("--confidence %v: give a probability from 0 to 1", f.confidence)
 	}
 	if f.entries < 1 {
 		return set, usageError("--entries %d: give at least 1", f.entries)
 	}
 	set.analyze.Confidence, set.analyze.Entries = f.confidence, f.entries
+	if f.confidence == 0 {
+		set.analyze.Confidence = everyGuess
+	}
 	return set, nil
 }
 

@@ -25,6 +25,7 @@ type common struct {
 	clients        []string
 	servers        []string
 	controlPorts   []int
+	passiveRanges  []string
 	format         string
 	jobs           int
 	logFormat      string
@@ -39,6 +40,7 @@ func (c *common) register(f *pflag.FlagSet) {
 	f.StringSliceVar(&c.clients, "client", nil, "only FTP sessions of clients in this `CIDR` (repeatable)")
 	f.StringSliceVar(&c.servers, "server", nil, "only FTP sessions with servers in this `CIDR` (repeatable)")
 	f.IntSliceVar(&c.controlPorts, "control-port", nil, "FTP control `ports` besides 21 and 990 (repeatable)")
+	f.StringSliceVar(&c.passiveRanges, "passive-range", nil, "passive ports that a server is configured to use, as `SERVER=FROM-TO`; SERVER is an address or a CIDR (repeatable)")
 	c.registerSource(f)
 }
 
@@ -122,6 +124,9 @@ func (c *common) checkAnalysis(o *analyze.Options) error {
 		}
 		o.ControlPorts = append(o.ControlPorts, uint16(p))
 	}
+	if o.PassiveRanges, err = parsePassiveRanges(c.passiveRanges); err != nil {
+		return err
+	}
 	if c.network == "" {
 		return nil
 	}
@@ -181,17 +186,44 @@ func parseTime(flag, s string, now time.Time) (time.Time, error) {
 func parsePrefixes(flag string, ss []string) ([]netip.Prefix, error) {
 	var ps []netip.Prefix
 	for _, s := range ss {
-		if a, err := netip.ParseAddr(s); err == nil {
-			ps = append(ps, netip.PrefixFrom(a, a.BitLen()))
-			continue
-		}
-		p, err := netip.ParsePrefix(s)
-		if err != nil {
+		p, ok := parsePrefix(s)
+		if !ok {
 			return nil, usageError("%s %q: give an address or a CIDR like 10.0.1.0/24", flag, s)
 		}
-		ps = append(ps, p.Masked())
+		ps = append(ps, p)
 	}
 	return ps, nil
+}
+
+func parsePrefix(s string) (netip.Prefix, bool) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), true
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err == nil
+}
+
+// parsePassiveRanges reads SERVER=FROM-TO.
+func parsePassiveRanges(ss []string) ([]analyze.PassiveRange, error) {
+	var rs []analyze.PassiveRange
+	for _, s := range ss {
+		r, ok := parsePassiveRange(s)
+		if !ok {
+			return nil, usageError("--passive-range %q: give SERVER=FROM-TO, an address or a CIDR and two ports in order, like 203.0.113.10=50000-50099", s)
+		}
+		rs = append(rs, r)
+	}
+	return rs, nil
+}
+
+func parsePassiveRange(s string) (r analyze.PassiveRange, ok bool) {
+	server, ports, named := strings.Cut(s, "=")
+	from, to, ranged := strings.Cut(ports, "-")
+	low, errLow := strconv.ParseUint(from, 10, 16)
+	high, errHigh := strconv.ParseUint(to, 10, 16)
+	r = analyze.PassiveRange{From: uint16(low), To: uint16(high)}
+	r.Server, ok = parsePrefix(server)
+	return r, ok && named && ranged && errLow == nil && errHigh == nil && 1 <= low && low <= high
 }
 
 // open opens the sources for one pass over their records. What it learns of
