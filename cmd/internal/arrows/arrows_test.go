@@ -33,6 +33,8 @@ var arrows = []arrow{
 	{"rules/...", "rules/... ingest/flow", "what reads or prints rules knows rules only"},
 	{"analyze", "rules ingest/flow", "analyze takes records, and sees no source, decoder or output"},
 	{"analyze/report", "analyze rules ingest/flow", "report prints a result, and does not make one"},
+	{"analyze/simulate", "ingest/flow", "simulate is an independent source of the truth, and knows nothing of how it is found"},
+	{"analyze/accuracy", "analyze analyze/simulate rules ingest/flow", "accuracy measures a result, and does not make one"},
 	{"cmd/...", "...", ""},
 }
 
@@ -178,6 +180,11 @@ func TestWrong(t *testing.T) {
 		{"ephemera/analyze/report ephemera/ingest", true},
 		{"ephemera/analyze/report ephemera/rules/tf", true},
 		{"ephemera/analyze/report github.com/aws/aws-sdk-go-v2/aws", true},
+
+		{"ephemera/analyze/simulate ephemera/ingest/flow", false},
+		{"ephemera/analyze/simulate ephemera/analyze", true},
+		{"ephemera/analyze/accuracy ephemera/analyze ephemera/analyze/simulate ephemera/ingest/flow", false},
+		{"ephemera/analyze/accuracy ephemera/ingest", true},
 
 		{"ephemera/cmd/internal/cli ephemera/ingest/bucket ephemera/analyze/report ephemera/rules/tf", false},
 		{"ephemera/cmd/ephemera ephemera/cmd/internal/cli github.com/aws/aws-sdk-go-v2/config", false},
