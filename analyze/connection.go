@@ -27,9 +27,11 @@ type Connection struct {
 	Unsolicited bool
 
 	// Mapping is the confidence that Outside belongs to the other legs, and
-	// Others are the legs that fit nearly as well.
+	// Others are legs that fit nearly as well; unnamed counts those beyond
+	// the first few.
 	Mapping float64
 	Others  []*Leg
+	unnamed int
 
 	Start, End int64
 }
@@ -181,6 +183,7 @@ func attach(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) []*Conn
 // attachSame assigns legs to connections of one key.
 func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (taken map[int]bool) {
 	var pairs []pairing
+	rows, cols := slices.Repeat([]int{1}, len(cs)), slices.Repeat([]int{1}, len(legs))
 	for i, c := range cs {
 		for j, l := range legs {
 			if (l.HasHeader || !l.Interface.NAT) && l.Header.Dst != c.Tuple.Dst {
@@ -192,10 +195,12 @@ func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (ta
 		}
 	}
 	taken = map[int]bool{}
-	for i, a := range assign(len(cs), len(legs), pairs, aloneCost) {
-		if a.col >= 0 {
-			*slot(cs[i]) = legs[a.col]
-			taken[a.col] = true
+	for i, ps := range assign(rows, cols, pairs, aloneCost) {
+		for _, p := range ps {
+			if p.n > 0 {
+				*slot(cs[i]) = legs[p.col]
+				taken[p.col] = true
+			}
 		}
 	}
 	return taken

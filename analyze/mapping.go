@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 
@@ -27,6 +28,9 @@ func mapping(c *Connection) (m Mapping, ok bool) {
 		m.Candidates = append(m.Candidates, flow.HostPort(l.Header.Src, l.Header.SrcPort))
 	}
 	slices.Sort(m.Candidates)
+	if c.unnamed > 0 {
+		m.Candidates = append(m.Candidates, fmt.Sprintf("%d more", c.unnamed))
+	}
 	return m, true
 }
 

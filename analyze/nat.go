@@ -9,15 +9,25 @@ import (
 )
 
 // Costs of a match, as negative log-likelihoods up to a constant. They are
-// judgements, not fits: translation keeps counts exactly, so a difference
-// means lost records or another connection; times agree to a second, and
-// are documented to be late by up to 60.
+// judgements, not fits.
+//
+// Translation keeps packets and bytes, and both sides of a NAT gateway are
+// logged by one network interface, so that they also share the aggregation
+// intervals: window for window the same seconds and the same counts. What
+// differs lacks records, or is another connection.
 const (
 	// aloneCost is the cost of leaving a leg without its match, which
 	// happens when records were lost (SKIPDATA) or the log begins or ends.
 	aloneCost = 40
-	// startSlack is the farthest apart that two views of one start can be.
+	// startSlack is the farthest apart that two views of one start can be:
+	// flow logs may give it up to 60 s late.
 	startSlack = 65
+	// windowCost is the cost of a window that only one side has, splitCost
+	// that of equal totals in other windows, flagsCost that of a window whose
+	// TCP flags differ.
+	windowCost = 6
+	splitCost  = 4
+	flagsCost  = 3
 )
 
 func timeCost(a, b int64) float64 {
@@ -55,7 +65,7 @@ func mapPorts(cs []*Connection, outside []*Leg) {
 		return c.Inside == nil || c.Inside.FromInitiator.Accepted == 0 && c.Inside.FromResponder.Packets() == 0
 	})
 	matchBy(entered, func(c *Connection) mapKey { return mapKey{c.Inside.Interface, c.Tuple.DstPort, c.Tuple.Proto} },
-		outside, func(l *Leg) mapKey { return mapKey{l.Interface, l.Header.DstPort, l.Header.Proto} })
+		outside, func(l *Leg) mapKey { return mapKey{l.Interface, l.Header.DstPort, l.Header.Proto} }, topology{})
 }
 
 // mapWithoutInside finds connections for outside legs that were left over: a
@@ -71,17 +81,19 @@ func mapWithoutInside(t topology, cs []*Connection, outside []*Leg) {
 			c.Client.FromInitiator.Accepted == 0 || !t.mayPassNAT(c)
 	})
 	matchBy(entered, func(c *Connection) endpoint { return destination(c.Tuple) },
-		outside, func(l *Leg) endpoint { return destination(l.Header) })
+		outside, func(l *Leg) endpoint { return destination(l.Header) }, t)
 }
 
 func destination(t flow.Tuple) endpoint { return endpoint{t.Dst, t.DstPort, t.Proto} }
 
 // matchBy maps connections to outside legs of the same key.
-func matchBy[K comparable](cs []*Connection, ofConnection func(*Connection) K, legs []*Leg, ofLeg func(*Leg) K) {
+func matchBy[K comparable](cs []*Connection, ofConnection func(*Connection) K, legs []*Leg, ofLeg func(*Leg) K, t topology) {
 	rows, order := groupBy(cs, ofConnection)
 	cols, _ := groupBy(legs, ofLeg)
 	for _, k := range order {
-		mapSame(rows[k], cols[k])
+		if len(cols[k]) > 0 {
+			mapSame(rows[k], cols[k], t)
+		}
 	}
 }
 
@@ -99,105 +111,339 @@ func groupBy[K comparable, V any](vs []V, key func(V) K) (groups map[K][]V, orde
 	return groups, order
 }
 
-// mapSame assigns the outside legs of one key.
-func mapSame(cs []*Connection, legs []*Leg) {
-	slices.SortStableFunc(legs, func(a, b *Leg) int { return cmp.Compare(a.Start, b.Start) })
-	pairs := nearPairs(cs, legs)
-	pairs = prune(pairs, len(cs), len(legs))
-	for i, a := range assign(len(cs), len(legs), pairs, aloneCost) {
-		if a.col < 0 {
+// A trace is what one side of a NAT gateway tells of the packets that pass
+// it, for all legs of which it tells the same.
+type trace struct {
+	traceKey
+	leg      *Leg
+	near     bool // towards the initiator
+	to, back flowSum
+	start    int64
+	members  []int
+}
+
+// traceKey holds what tells traces apart.
+type traceKey struct {
+	server  flow.Addr // not valid when the log does not say
+	gateway string    // the only one that it can have passed; empty when that is not known
+	stand   bool      // of the client's interface, which stands in for the gateway's
+	windows uint64    // hash of all windows; two that share one, of 2^64, would be taken for equals
+}
+
+// A flowSum is one direction of a trace.
+type flowSum struct {
+	windows        int
+	packets, bytes uint64
+	first, last    int64
+}
+
+// passes reports whether a window's packets are some that pass the gateway,
+// or came out of it: on the side where they arrive, those that were accepted.
+func (t *trace) passes(w *window) bool { return w.forward != t.near || w.action != flow.Reject }
+
+// read sums up the leg.
+func (t *trace) read() {
+	for k := range t.leg.windows {
+		w := &t.leg.windows[k]
+		if !t.passes(w) {
 			continue
 		}
-		c := cs[i]
-		c.Outside, c.Mapping = legs[a.col], a.confidence
-		if !c.Tuple.Dst.IsValid() {
-			c.Tuple.Dst = c.Outside.Header.Dst
+		s, mark := &t.back, uint64(w.flags)
+		if w.forward {
+			s, mark = &t.to, mark|1<<8
 		}
-		for _, j := range a.others {
-			c.Others = append(c.Others, legs[j])
+		if s.windows == 0 {
+			s.first = w.start
+		}
+		s.windows++
+		s.packets += w.packets
+		s.bytes += w.bytes
+		s.last = max(s.last, w.end)
+		if t.start == 0 || w.start < t.start {
+			t.start = w.start
+		}
+		for _, x := range [...]uint64{mark, uint64(w.start), uint64(w.end), w.packets, w.bytes} {
+			t.windows = mix(t.windows ^ x)
 		}
 	}
 }
 
-// maxNear is the most legs that a connection is compared with. A busy
+// mix scrambles the bits of x (the finalizer of SplitMix64).
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
+// near returns the leg nearest to the NAT gateway's outside.
+func (c *Connection) near() *Leg { return cmp.Or(c.Inside, c.Client) }
+
+// insideTraces groups connections by what is known of them before the NAT
+// gateway, in order of time.
+func insideTraces(cs []*Connection, t topology) []*trace {
+	return traces(len(cs), func(i int) trace {
+		c := cs[i]
+		tr := trace{leg: c.near(), near: true}
+		tr.server, tr.stand = c.Tuple.Dst, c.Inside == nil
+		if tr.stand {
+			tr.gateway = t.gatewayOf(c)
+		}
+		return tr
+	})
+}
+
+// outsideTraces groups outside legs by what they tell, in order of time.
+func outsideTraces(legs []*Leg) []*trace {
+	return traces(len(legs), func(j int) trace {
+		tr := trace{leg: legs[j]}
+		tr.server = legs[j].Header.Dst
+		return tr
+	})
+}
+
+func traces(n int, of func(int) trace) []*trace {
+	all := make([]*trace, 0, n)
+	byKey := make(map[traceKey]*trace, n)
+	for k := range n {
+		tr := of(k)
+		tr.read()
+		same := byKey[tr.traceKey]
+		if same == nil {
+			same = &tr
+			byKey[tr.traceKey] = same
+			all = append(all, same)
+		}
+		same.members = append(same.members, k)
+	}
+	slices.SortStableFunc(all, func(a, b *trace) int { return cmp.Compare(a.start, b.start) })
+	return all
+}
+
+func sizes(ts []*trace) []int {
+	ns := make([]int, len(ts))
+	for k, t := range ts {
+		ns[k] = len(t.members)
+	}
+	return ns
+}
+
+// mapSame assigns the outside legs of one key. Within a class of connections
+// of which the log tells the same, one is as good as the other.
+func mapSame(cs []*Connection, legs []*Leg, t topology) {
+	slices.SortStableFunc(cs, func(a, b *Connection) int {
+		return cmp.Or(cmp.Compare(a.near().Start, b.near().Start), a.Tuple.Compare(b.Tuple))
+	})
+	slices.SortStableFunc(legs, func(a, b *Leg) int {
+		return cmp.Or(cmp.Compare(a.Start, b.Start), a.Header.Compare(b.Header), cmp.Compare(a.Interface.ID, b.Interface.ID))
+	})
+	rows, cols := insideTraces(cs, t), outsideTraces(legs)
+	taken := make([]int, len(cols))
+	for i, ps := range assign(sizes(rows), sizes(cols), prune(nearPairs(rows, cols), len(rows), len(cols)), aloneCost) {
+		next := 0
+		for _, p := range ps {
+			for range p.n {
+				c := cs[rows[i].members[next]]
+				c.mapTo(legs, cols, rows[i], ps, p.col, taken[p.col])
+				next++
+				taken[p.col]++
+			}
+		}
+	}
+}
+
+// Bounds of the candidates of a mapping.
+const (
+	// nearProbability is the share of the match's own probability above which
+	// another leg is a candidate.
+	nearProbability = 0.05
+	// maxOthers is how many candidates are named.
+	maxOthers = 8
+)
+
+// mapTo matches the connection, one of row, with the member of a column.
+func (c *Connection) mapTo(legs []*Leg, cols []*trace, row *trace, ps []portion, col, member int) {
+	prob := func(p portion) float64 { return p.mean / float64(len(row.members)*len(cols[p.col].members)) }
+	c.Outside = legs[cols[col].members[member]]
+	if !c.Tuple.Dst.IsValid() {
+		c.Tuple.Dst = c.Outside.Header.Dst
+	}
+	own := prob(ps[slices.IndexFunc(ps, func(p portion) bool { return p.col == col })])
+	c.Mapping = min(1, own) * cmp.Or(c.Mapping, 1)
+	near := slices.DeleteFunc(slices.Clone(ps), func(p portion) bool { return prob(p) <= nearProbability*own })
+	slices.SortStableFunc(near, func(a, b portion) int { return cmp.Compare(prob(b), prob(a)) })
+	for _, p := range near {
+		members := cols[p.col].members
+		c.unnamed += len(members)
+		for k := 0; k < len(members) && len(c.Others) < maxOthers; k++ {
+			// Those around its own place, so that each leg is named by somebody.
+			if j := (member + k) % len(members); p.col != col || j != member {
+				c.Others = append(c.Others, legs[members[j]])
+			}
+		}
+	}
+	c.unnamed -= 1 + len(c.Others)
+}
+
+// maxNear is the most traces that one is compared with for one reason. A busy
 // resolver's port sees thousands within startSlack, nearly all in vain.
 const maxNear = 64
 
 // totals are what translation keeps: packets and bytes each way, and the
 // server, where it is known.
 type totals struct {
-	to, toBytes, fro, froBytes uint64
-	server                     flow.Addr
+	to, toBytes, back, backBytes uint64
+	server                       flow.Addr
 }
 
-func insideTotals(c *Connection) totals {
-	l := c.near()
-	return totals{l.FromInitiator.Accepted, l.FromInitiator.AcceptedBytes, l.FromResponder.Packets(), l.FromResponder.Bytes(), c.Tuple.Dst}
+func (t *trace) totals() totals {
+	return totals{t.to.packets, t.to.bytes, t.back.packets, t.back.bytes, t.server}
 }
 
-func outsideTotals(l *Leg) totals {
-	return totals{l.FromInitiator.Packets(), l.FromInitiator.Bytes(), l.FromResponder.Accepted, l.FromResponder.AcceptedBytes, l.Header.Dst}
+// A pairer finds the pairings of traces of both sides, in order of their
+// start, that are worth weighing.
+type pairer struct {
+	rows, cols []*trace
+	pairs      []pairing
 }
 
-// near returns the leg nearest to the NAT gateway's outside.
-func (c *Connection) near() *Leg { return cmp.Or(c.Inside, c.Client) }
-
-// nearPairs returns the pairings of connections with outside legs, in order
-// of their start, that are worth weighing: those with equal totals, and, for
-// whatever has none, those of the same time.
-func nearPairs(cs []*Connection, legs []*Leg) []pairing {
-	rows := make([]int, len(cs))
-	for i := range rows {
-		rows[i] = i
-	}
-	slices.SortStableFunc(rows, func(a, b int) int { return cmp.Compare(cs[a].near().Start, cs[b].near().Start) })
-	cols := make([]int, len(legs))
-	equal := map[totals][]int{}
-	for j, l := range legs {
-		cols[j] = j
-		k := outsideTotals(l)
+// nearPairs returns the pairings that are worth weighing: those with equal
+// totals, and, for whatever has none, those with an equal window and those of
+// the same time.
+func nearPairs(rows, cols []*trace) []pairing {
+	p := pairer{rows: rows, cols: cols}
+	rowDone, colDone := make([]bool, len(rows)), make([]bool, len(cols))
+	named := !slices.ContainsFunc(rows, func(r *trace) bool { return !r.server.IsValid() })
+	equal := make(map[totals][]int, len(cols))
+	twin := make(map[traceKey]int, len(cols))
+	for j, l := range cols {
+		k := l.totals()
 		equal[k] = append(equal[k], j)
-		k.server = flow.Addr{}
-		equal[k] = append(equal[k], j)
-	}
-	var pairs []pairing
-	rowDone, colDone := make([]bool, len(cs)), make([]bool, len(legs))
-	pair := func(i, j int) {
-		if d := cs[i].Tuple.Dst; d.IsValid() && d != legs[j].Header.Dst {
-			return
-		}
-		if cost := translationCost(cs[i].near(), legs[j]); cost < aloneCost {
-			pairs = append(pairs, pairing{i, j, cost})
+		twin[traceKey{server: l.server, windows: l.windows}] = j
+		if !named {
+			k.server = flow.Addr{}
+			equal[k] = append(equal[k], j)
 		}
 	}
-	legStart := func(j int) int64 { return legs[j].Start }
 	rank := map[totals]int{}
-	for _, i := range rows {
-		k := insideTotals(cs[i])
-		for _, j := range around(equal[k], legStart, cs[i].near().Start, rank[k]) {
-			pair(i, j)
+	for i, r := range rows {
+		k := r.totals()
+		if j, ok := twin[traceKey{server: r.server, windows: r.windows}]; ok {
+			p.pair(i, j)
+			rowDone[i], colDone[j] = true, true
+		}
+		for _, j := range around(equal[k], p.colStart, r.start, rank[k]) {
+			p.pair(i, j)
 			rowDone[i], colDone[j] = true, true
 		}
 		rank[k]++
 	}
-	for r, i := range rows {
-		if !rowDone[i] {
-			for _, j := range around(cols, legStart, cs[i].near().Start, r) {
-				pair(i, j)
+	p.pairRest(rowDone, colDone)
+	return p.pairs
+}
+
+func (p *pairer) colStart(j int) int64 { return p.cols[j].start }
+func (p *pairer) rowStart(i int) int64 { return p.rows[i].start }
+
+func (p *pairer) pair(i, j int) {
+	r, c := p.rows[i], p.cols[j]
+	if r.server.IsValid() && r.server != c.server {
+		return
+	}
+	if g := c.leg.Interface.GatewayID; r.gateway != "" && g != "" && r.gateway != g {
+		return
+	}
+	if cost := translationCost(r, c); cost < aloneCost {
+		p.pairs = append(p.pairs, pairing{i, j, cost})
+	}
+}
+
+// pairRest pairs what has no equal.
+func (p *pairer) pairRest(rowDone, colDone []bool) {
+	if !slices.Contains(rowDone, false) && !slices.Contains(colDone, false) {
+		return
+	}
+	allRows, allCols := upTo(len(p.rows)), upTo(len(p.cols))
+	marks := map[windowMark][]int{}
+	for j, c := range p.cols {
+		c.marks(func(m windowMark) { marks[m] = append(marks[m], j) })
+	}
+	for i, r := range p.rows {
+		if rowDone[i] {
+			continue
+		}
+		r.marks(func(m windowMark) {
+			js := marks[m]
+			for _, j := range js[:min(len(js), maxNear)] {
+				p.pair(i, j)
+			}
+		})
+		for _, j := range around(allCols, p.colStart, r.start, i) {
+			p.pair(i, j)
+		}
+	}
+	clear(marks)
+	for i, r := range p.rows {
+		r.marks(func(m windowMark) { marks[m] = append(marks[m], i) })
+	}
+	for j, c := range p.cols {
+		if colDone[j] {
+			continue
+		}
+		c.marks(func(m windowMark) {
+			is := marks[m]
+			for _, i := range is[:min(len(is), maxNear)] {
+				p.pair(i, j)
+			}
+		})
+		for _, i := range around(allRows, p.rowStart, c.start, j) {
+			p.pair(i, j)
+		}
+	}
+}
+
+func upTo(n int) []int {
+	xs := make([]int, n)
+	for k := range xs {
+		xs[k] = k
+	}
+	return xs
+}
+
+// A windowMark is a window that two sides have in common, when records of
+// others are lost.
+type windowMark struct {
+	forward        bool
+	start, end     int64
+	packets, bytes uint64
+}
+
+// marks visits the first and the last window of each direction.
+func (t *trace) marks(visit func(windowMark)) {
+	for _, forward := range []bool{true, false} {
+		ws := t.leg.windows
+		first, last := t.next(forward, -1), -1
+		for k := first; k < len(ws); k = t.next(forward, k) {
+			last = k
+		}
+		for _, k := range []int{first, last} {
+			if k >= 0 && k < len(ws) && (k == first || last > first) {
+				visit(windowMark{forward, ws[k].start, ws[k].end, ws[k].packets, ws[k].bytes})
 			}
 		}
 	}
-	rowStart := func(i int) int64 { return cs[i].near().Start }
-	for j, l := range legs {
-		if !colDone[j] {
-			for _, i := range around(rows, rowStart, l.Start, j) {
-				if rowDone[i] {
-					pair(i, j)
-				}
-			}
+}
+
+// next returns the window of one direction after the one at k, or the number
+// of windows.
+func (t *trace) next(forward bool, k int) int {
+	ws := t.leg.windows
+	for k++; k < len(ws); k++ {
+		if ws[k].forward == forward && t.passes(&ws[k]) {
+			break
 		}
 	}
-	return pairs
+	return k
 }
 
 // around returns those of xs, in order of their start, that begin within
@@ -220,21 +466,101 @@ func around(xs []int, start func(int) int64, t int64, rank int) []int {
 
 // translationCost compares the two sides of a NAT gateway. What it accepted
 // on one side must arrive on the other, passed there or not.
-func translationCost(in, out *Leg) float64 {
-	return timeCost(in.Start, out.Start) +
-		countCost(in.FromInitiator.Accepted, out.FromInitiator.Packets()) +
-		countCost(in.FromInitiator.AcceptedBytes, out.FromInitiator.Bytes())/2 +
-		countCost(out.FromResponder.Accepted, in.FromResponder.Packets()) +
-		countCost(out.FromResponder.AcceptedBytes, in.FromResponder.Bytes())/2 +
-		lastCost(in.FromInitiator, out.FromInitiator)
+func translationCost(in, out *trace) float64 {
+	if in.stand {
+		return timeCost(in.start, out.start) + in.to.cost(out.to) + in.back.cost(out.back) + lastCost(in.to, out.to)
+	}
+	return wayCost(in, out, true) + wayCost(in, out, false)
+}
+
+// cost compares the counts of one direction.
+func (s flowSum) cost(o flowSum) float64 {
+	return countCost(s.packets, o.packets) + countCost(s.bytes, o.bytes)/2
+}
+
+// wayCost compares one direction at both sides of one interface.
+func wayCost(in, out *trace, forward bool) float64 {
+	a, b := in.back, out.back
+	if forward {
+		a, b = in.to, out.to
+	}
+	if a.windows == 0 && b.windows == 0 {
+		return 0
+	}
+	cost, alike := windowsCost(in, out, forward)
+	whole := a.cost(b)
+	if a.windows > 0 && b.windows > 0 {
+		whole += ownTimeCost(a.first, b.first)
+	}
+	switch {
+	case a.windows == 0 || b.windows == 0:
+		whole += ownTimeCost(in.start, out.start)
+	case !alike:
+		whole += splitCost + min(6, ownTimeCost(a.last, b.last))
+	default:
+		whole += min(6, ownTimeCost(a.last, b.last))
+	}
+	return min(cost, whole)
+}
+
+// ownTimeCost compares times that one interface gave.
+func ownTimeCost(a, b int64) float64 {
+	switch d := math.Abs(float64(a - b)); {
+	case d == 0:
+		return 0
+	case d > startSlack:
+		return aloneCost
+	default:
+		return 2 + (d-1)/8
+	}
+}
+
+// windowsCost compares one direction window by window; alike tells whether
+// the counts of all windows are the same.
+func windowsCost(in, out *trace, forward bool) (cost float64, alike bool) {
+	as, bs := in.leg.windows, out.leg.windows
+	same, alike := 0, true
+	i, j := in.next(forward, -1), out.next(forward, -1)
+	for i < len(as) || j < len(bs) {
+		var a, b window
+		if i < len(as) {
+			a = as[i]
+		}
+		if j < len(bs) {
+			b = bs[j]
+		}
+		switch {
+		case j == len(bs) || i < len(as) && a.end < b.start:
+			cost, alike = cost+windowCost, false
+			i = in.next(forward, i)
+			continue
+		case i == len(as) || b.end < a.start:
+			cost, alike = cost+windowCost, false
+			j = out.next(forward, j)
+			continue
+		case a.packets != b.packets || a.bytes != b.bytes:
+			cost, alike = cost+2*windowCost, false
+		default:
+			same++
+			cost += ownTimeCost(a.start, b.start) + ownTimeCost(a.end, b.end)
+			if a.hasFlags && b.hasFlags && a.flags != b.flags {
+				cost += flagsCost
+			}
+		}
+		i, j = in.next(forward, i), out.next(forward, j)
+	}
+	if same == 0 {
+		return math.Inf(1), alike
+	}
+	return cost, alike
 }
 
 // lastCost compares the last packets of one direction.
-func lastCost(a, b Way) float64 {
-	if a.Last == 0 || b.Last == 0 {
+func lastCost(a, b flowSum) float64 {
+	if a.last == 0 || b.last == 0 {
 		return 0
 	}
-	return min(6, timeCost(a.Last, b.Last))
+	return min(6, timeCost(a.last, b.last))
 }
 
 // hopeless is how much worse than the best of its row and its column a
@@ -256,4 +582,18 @@ func prune(pairs []pairing, rows, cols int) []pairing {
 	return slices.DeleteFunc(pairs, func(p pairing) bool {
 		return p.cost > bestRow[p.i]+hopeless && p.cost > bestCol[p.j]+hopeless
 	})
+}
+
+// gatewayOf returns the NAT gateway that the connection's route leads to;
+// empty when that is not known.
+func (t topology) gatewayOf(c *Connection) string {
+	n := t.history.At(c.Client.Start)
+	if n == nil {
+		return ""
+	}
+	route, ok := n.NextHop(c.Client.Interface.SubnetID, c.Tuple.Dst)
+	if !ok || !route.IsNATGateway() {
+		return ""
+	}
+	return route.Target
 }
