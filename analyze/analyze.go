@@ -81,6 +81,7 @@ func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	ports := newPortMeaning(o.ControlPorts)
 	a := newAnalysis(o, ports)
 	s := newAssembler(o, ports, a.add)
+	s.over = a.hints.advance
 	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), cmp.Or(o.held, heldConnections))
 	defer a.waiting.close()
 	err := s.read(records)
@@ -105,6 +106,7 @@ type analysis struct {
 	demand   *demand
 	gateways *gatewayUses
 	ports    *portMeaning
+	hints    *hints
 	waiting  *sorter[*Connection]
 	r        *Result
 }
@@ -114,6 +116,7 @@ func newAnalysis(o Options, ports *portMeaning) *analysis {
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
 	return &analysis{
 		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(), ports: ports,
+		hints: newHints(ports.control, o.Clients, o.Servers),
 		r: &Result{
 			Sessions: newRows(compareSessions, held), Data: newRows(compareData, held),
 			Mappings: newRows(compareMappings, held), Rejects: newRows(compareRejects, held),
@@ -124,6 +127,7 @@ func newAnalysis(o Options, ports *portMeaning) *analysis {
 // add takes one connection.
 func (a *analysis) add(c *Connection) {
 	a.gateways.add(c)
+	a.hints.add(c)
 	if m, ok := mapping(c); ok {
 		a.r.Mappings.add(m)
 	}
@@ -170,7 +174,7 @@ func (a *analysis) finish(s *assembler) {
 	r.Ports = a.demand.rows()
 	r.Rules = a.demand.ruleUses()
 	r.Warnings = slices.Concat(s.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
-	r.Findings = findings(r, f)
+	r.Findings = findings(r, f, a.hints.found())
 }
 
 // sortedKeys returns a map's keys in order.

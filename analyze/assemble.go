@@ -38,6 +38,9 @@ type assembler struct {
 	pending   []*Leg // closed, and waiting for the other legs of their connection
 	stock     int64  // when stock was taken last; a multiple of step
 	emit      func(*Connection)
+	// over, when not nil, is told when all connections that ended before a
+	// time were handed on.
+	over func(int64)
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
@@ -112,6 +115,9 @@ func (a *assembler) takeStock(seen int64) {
 		} else {
 			a.pending = append(a.pending, c.legs()...)
 		}
+	}
+	if a.over != nil {
+		a.over(complete)
 	}
 }
 

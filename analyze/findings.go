@@ -11,12 +11,13 @@ import (
 )
 
 // findings puts what matters into sentences, what breaks transfers first.
-func findings(r *Result, f *ftp) []Finding {
+func findings(r *Result, f *ftp, hs []hint) []Finding {
 	var fs []Finding
 	fs = append(fs, stoppedFindings(r)...)
 	fs = append(fs, farSideFindings(r)...)
 	fs = append(fs, idleFinding(f)...)
 	fs = append(fs, activeFinding(r)...)
+	fs = append(fs, hintFindings(hs, f.control)...)
 	fs = append(fs, ambiguityFinding(r)...)
 	fs = append(fs, narrowFinding(r)...)
 	if r.Sessions.Len() == 0 {
@@ -135,6 +136,39 @@ func activeFinding(r *Result) []Finding {
 	return []Finding{{Severity: Warn, Title: fmt.Sprintf("%s in active mode reached the NAT gateway and ended there", plural(n, "data connection")),
 		Detail: "In active mode the server opens the data connection. A NAT gateway forwards nothing that answers nothing, so it cannot work behind one; the log shows ACCEPT all the same.",
 		Advice: "Switch these clients to passive mode; no rule can help."}}
+}
+
+// hintFindings tell of ports that look like FTP and were not named: nothing
+// of what went over them is in the tables.
+func hintFindings(hs []hint, control map[uint16]bool) []Finding {
+	ports := sortedKeys(control)
+	for _, h := range hs {
+		ports = append(ports, h.port)
+	}
+	slices.Sort(ports)
+	var fs []Finding
+	for _, h := range hs {
+		where := h.servers[0].String()
+		if len(h.servers) > 1 {
+			where = plural(len(h.servers), "server")
+		}
+		fs = append(fs, Finding{Severity: Warn,
+			Title:  fmt.Sprintf("Port %d of %s looks like FTP, and was not analysed as such", h.port, where),
+			Detail: "Connections to it are small and last while the same client opens others to changing ports of the server, as a control connection does. None of them is among the sessions.",
+			Evidence: fmt.Sprintf("%s in %s, to %d different ports; %.0f %% of all such transfers between clients and server began inside one of them.",
+				plural(h.inside, "transfer"), plural(h.connections, "connection"), h.ports, 100*float64(h.inside)/float64(h.transfers)),
+			Advice: fmt.Sprintf("If it is FTP, run again with --control-port %s.", joinPorts(ports)),
+		})
+	}
+	return fs
+}
+
+func joinPorts(ports []uint16) string {
+	words := make([]string, len(ports))
+	for i, p := range ports {
+		words[i] = fmt.Sprint(p)
+	}
+	return strings.Join(words, ",")
 }
 
 func ambiguityFinding(r *Result) []Finding {
