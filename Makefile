@@ -50,6 +50,10 @@ $(VERSITYGW):
 	@echo "building versitygw $(VERSITYGW_VERSION), an S3 server; once, some minutes"
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
+.PHONY: accuracy
+accuracy: ## measure the inference on simulated traffic
+	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -args -accuracy
+
 .PHONY: check
 check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little
 

@@ -81,7 +81,8 @@ func (r *recorder) newIface(id string, index int, subnet, host string) *iface {
 	for c := range cells {
 		i.lost[c] = w.chance(w.Loss)
 		if w.LateStart > 0 {
-			i.late[c] = int32(w.within(w.LateStart+time.Second) / time.Second)
+			u := w.rnd.Float64() // mostly it is little
+			i.late[c] = int32(u * u * u * (w.LateStart + time.Second).Seconds())
 		}
 	}
 	r.ifaces = append(r.ifaces, i)
@@ -278,22 +279,22 @@ type place struct {
 }
 
 // seenAt returns the interface of a point, and the ends of the packets there.
-func (w *wire) seenAt(p point) (i *iface, src, dst place) {
-	c, s := place{w.tuple.Src, w.tuple.SrcPort}, place{w.tuple.Dst, w.tuple.DstPort}
+func (x *wire) seenAt(p point) (i *iface, src, dst place) {
+	c, s := place{x.tuple.Src, x.tuple.SrcPort}, place{x.tuple.Dst, x.tuple.DstPort}
 	switch p {
 	case p1:
-		return w.host.iface, c, s
+		return x.host.iface, c, s
 	case p2:
-		return w.gateway.iface, c, s
+		return x.gateway.iface, c, s
 	case p3:
-		return w.gateway.iface, place{w.natAddr, w.natPort}, s
+		return x.gateway.iface, place{x.natAddr, x.natPort}, s
 	case p4:
-		if w.host == nil {
-			return w.gateway.iface, c, s // nobody asked for it
+		if x.host == nil {
+			return x.gateway.iface, c, s // nobody asked for it
 		}
-		return w.gateway.iface, s, place{w.natAddr, w.natPort}
+		return x.gateway.iface, s, place{x.natAddr, x.natPort}
 	case p5:
-		return w.gateway.iface, s, c
+		return x.gateway.iface, s, c
 	}
-	return w.host.iface, s, c
+	return x.host.iface, s, c
 }
