@@ -126,7 +126,7 @@ func idleFinding(f *ftp) []Finding {
 func activeFinding(r *Result) []Finding {
 	n := 0
 	for d := range r.Data.All() {
-		if d.Mode == "active" && d.Outcome != OutcomeOK {
+		if d.Mode == "active" && d.DiedAt == P4.String() {
 			n++
 		}
 	}
