@@ -155,7 +155,7 @@ func stream(rs []flow.Record) iter.Seq2[*flow.Record, error] {
 
 // Compare compares a result with the truth.
 func Compare(t *simulate.Traffic, r *analyze.Result) *Score {
-	c := &comparison{truth: t, late: t.Config.LateStart.Seconds() + 2, score: &Score{}, sessionOf: map[string]int{}}
+	c := &comparison{truth: t, late: t.Config.Late.Seconds() + 2, score: &Score{}, sessionOf: map[string]int{}}
 	c.sessions(r)
 	c.data(r)
 	c.counts(r)

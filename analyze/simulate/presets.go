@@ -40,7 +40,7 @@ func Presets() []Preset {
 			Rich: true, Clients: 5, Servers: 4, Sessions: 250, Parallelism: 4, BlockedReplies: 0.2, BlockedPassive: 0.2, Active: 0.1, Decoys: 0.5, Scans: 0.3, TLS: 0.2,
 		}},
 		{"lossy log", Config{
-			Rich: true, Clients: 5, Servers: 3, Sessions: 250, Parallelism: 4, Loss: 0.03, LateStart: time.Minute, PacketLoss: 0.01, NATGateways: 2, NATAddresses: 2,
+			Rich: true, Clients: 5, Servers: 3, Sessions: 250, Parallelism: 4, Loss: 0.03, Late: time.Minute, PacketLoss: 0.01, NATGateways: 2, NATAddresses: 2,
 			Decoys: 0.5, Scans: 0.3, TLS: 0.3,
 		}},
 		{"ten-minute windows", Config{

@@ -28,7 +28,7 @@ type iface struct {
 	id, subnet, instance string
 	phase                time.Duration // of its intervals
 	busy, lost           []bool        // by interval
-	late                 []int32       // seconds by which start is late
+	late                 []int32       // seconds by which start and end are late
 }
 
 // A wire is what all records of one connection have in common.
@@ -80,9 +80,9 @@ func (r *recorder) newIface(id string, index int, subnet, host string) *iface {
 	i.busy, i.lost, i.late = make([]bool, cells), make([]bool, cells), make([]int32, cells)
 	for c := range cells {
 		i.lost[c] = w.chance(w.Loss)
-		if w.LateStart > 0 {
+		if w.Late > 0 {
 			u := w.rnd.Float64() // mostly it is little
-			i.late[c] = int32(u * u * u * (w.LateStart + time.Second).Seconds())
+			i.late[c] = int32(u * u * u * (w.Late + time.Second).Seconds())
 		}
 	}
 	r.ifaces = append(r.ifaces, i)
@@ -160,7 +160,7 @@ func (t *tap) flush(r *recorder) {
 	t.iface.busy[t.cell] = true
 	e := t.entry
 	e.start += t.iface.late[t.cell]
-	e.end = max(e.end, e.start)
+	e.end += t.iface.late[t.cell]
 	r.wires[e.wire].records++
 	r.keep(e)
 }

@@ -387,7 +387,7 @@ func (s *session) transfer(at time.Duration) time.Duration {
 	s.conn.send(up, asked, words[o.verb].length(s.fill)+s.record)
 	begun := s.answer(max(asked+s.conn.rtt, ready)+w.about(time.Millisecond, 1), s.opens(o))
 	done := s.move(k, begun, o)
-	s.server.passive.keep(s.port, done+timeWait)
+	s.server.passive.keep(s.port, done)
 	return s.complete(done, o)
 }
 

@@ -53,10 +53,10 @@ type Config struct {
 	Size      float64       // median file in bytes; 40 kB if zero
 	Rate      float64       // median of the servers' bytes per second; 5 MB/s if zero
 
-	Window    time.Duration // aggregation interval; a minute if zero
-	Loss      float64       // share of intervals of an interface that are lost (SKIPDATA)
-	LateStart time.Duration // how late the field start is, at most
-	Rich      bool          // the fields up to version 5; else the default format
+	Window time.Duration // aggregation interval; a minute if zero
+	Loss   float64       // share of intervals of an interface that are lost (SKIPDATA)
+	Late   time.Duration // how late start and end are, at most; the same in an interval of an interface
+	Rich   bool          // the fields up to version 5; else the default format
 
 	NATGateways  int           // 1 if zero
 	NATAddresses int           // of each gateway; 1 if zero

@@ -310,8 +310,25 @@ func (k *conn) fin(first way, at, pause time.Duration) time.Duration {
 		last += k.rtt
 	}
 	k.packet(first, last, k.header, 0)
+	k.straggler(last)
 	k.close(last)
 	return answered
+}
+
+// straggler now and then sends the server's last packet again, seconds after
+// the client's security group has closed the connection.
+func (k *conn) straggler(closed time.Duration) {
+	if !k.w.chance(0.005) {
+		return
+	}
+	k.flush()
+	client := &k.taps[down][k.points-1]
+	client.reject()
+	at := closed + time.Second + k.w.within(20*time.Second)
+	for i := range k.points {
+		k.taps[down][i].count(k.w.log, at, at, 1, int64(k.header), flow.FIN)
+	}
+	k.flush()
 }
 
 // reset ends the connection with RST.
