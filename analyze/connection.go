@@ -107,6 +107,8 @@ func join(t topology, legs []*Leg) []*Connection {
 			clients = append(clients, l)
 		}
 	}
+	inside, outside, cuts := splitReused(inside, outside)
+	clients = cutClients(clients, cuts)
 	var cs []*Connection
 	for _, l := range clients {
 		cs = append(cs, &Connection{Tuple: l.Header, Client: l})

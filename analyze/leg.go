@@ -205,14 +205,15 @@ func (g *group) byHeader() [][]window {
 // one connection each.
 func splitReuse(ws []window, proto flow.Proto) [][]window {
 	var parts [][]window
-	from, closed, last := 0, false, int64(0)
+	from, opened, closed, last := 0, false, false, int64(0)
 	for i, w := range ws {
-		opens := proto == flow.TCP && w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK)
-		if i > from && (w.start-last > silenceTCP || closed && opens && w.start-last > reuseAfterClose) {
+		reused := closed && proto == flow.TCP && w.start-last > reuseAfterClose && opens(ws[i:]) &&
+			(opened || !isLateOpening(ws[from:i], ws[i:]))
+		if i > from && (w.start-last > silenceTCP || reused) {
 			parts = append(parts, ws[from:i])
-			from, closed, last = i, false, 0
+			from, opened, closed, last = i, false, false, 0
 		}
-		closed = closed || w.flags&(flow.FIN|flow.RST) != 0
+		opened, closed = opened || w.hasSYN(), closed || w.closes()
 		last = max(last, w.end)
 	}
 	if from < len(ws) {
@@ -220,6 +221,49 @@ func splitReuse(ws []window, proto flow.Proto) [][]window {
 	}
 	return parts
 }
+
+// opens reports whether the first of the windows has the SYN of a new
+// connection, or the answer to one that begins in the same second and comes
+// behind it in order. An answer alone may be sent again after the end.
+func opens(ws []window) bool {
+	if !ws[0].flags.Has(flow.SYN) {
+		return false
+	}
+	for _, w := range ws {
+		if w.start > ws[0].start+1 {
+			break
+		}
+		if w.hasSYN() {
+			return true
+		}
+	}
+	return false
+}
+
+// isLateOpening reports whether windows that open a connection are the
+// beginning of the one before, which has an end but no SYN: the times of an
+// aggregation interval can be late, when those of the next one are not.
+func isLateOpening(before, ws []window) bool {
+	if ws[0].start-before[0].start > startSlack {
+		return false
+	}
+	last := ws[0].start
+	for k, w := range ws {
+		if w.start-last > silenceTCP || w.start > ws[0].start+startSlack && opens(ws[k:]) {
+			break
+		}
+		if w.closes() {
+			return false
+		}
+		last = max(last, w.end)
+	}
+	return true
+}
+
+// hasSYN reports whether the window has a SYN that answers none.
+func (w window) hasSYN() bool { return w.flags.Has(flow.SYN) && !w.flags.Has(flow.ACK) }
+
+func (w window) closes() bool { return w.flags&(flow.FIN|flow.RST) != 0 }
 
 // leg builds one leg from the windows of one connection.
 func (g *group) leg(ws []window, h int, p *portMeaning) *Leg {

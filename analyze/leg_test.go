@@ -60,15 +60,16 @@ func slowConnections(rs []flow.Record) []string {
 		if latest < 0 {
 			continue
 		}
-		end, closed := int64(0), false
+		end, opened, closed := int64(0), false, false
 		for j := range i {
 			if part[j] == part[latest] && sameTuple(rs[j], r) {
 				end = max(end, rs[j].End)
+				opened = opened || rs[j].TCPFlags.Has(flow.SYN) && !rs[j].TCPFlags.Has(flow.ACK)
 				closed = closed || rs[j].TCPFlags&(flow.FIN|flow.RST) != 0
 			}
 		}
-		opens := r.TCPFlags.Has(flow.SYN) && !r.TCPFlags.Has(flow.ACK)
-		if r.Start-end <= silenceTCP && !(closed && opens && r.Start-end > reuseAfterClose) {
+		late := !opened && r.Start-rs[part[latest]].Start <= startSlack && !slowCloses(rs, i)
+		if r.Start-end <= silenceTCP && !(closed && slowOpens(rs, i) && r.Start-end > reuseAfterClose && !late) {
 			part[i] = part[latest]
 		}
 	}
@@ -98,6 +99,32 @@ func slowConnections(rs []flow.Record) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// slowOpens reports whether record i has a SYN, or answers one of its second.
+func slowOpens(rs []flow.Record, i int) bool {
+	return rs[i].TCPFlags.Has(flow.SYN) && slices.ContainsFunc(rs[i:], func(r flow.Record) bool {
+		return sameTuple(r, rs[i]) && r.Start <= rs[i].Start+1 && r.TCPFlags.Has(flow.SYN) && !r.TCPFlags.Has(flow.ACK)
+	})
+}
+
+// slowCloses reports whether a FIN or RST comes with or after record i, before
+// a silence or the next opening.
+func slowCloses(rs []flow.Record, i int) bool {
+	end := rs[i].Start
+	for j := i; j < len(rs); j++ {
+		if !sameTuple(rs[j], rs[i]) {
+			continue
+		}
+		if rs[j].Start-end > silenceTCP || rs[j].Start > rs[i].Start+startSlack && slowOpens(rs, j) {
+			return false
+		}
+		if rs[j].TCPFlags&(flow.FIN|flow.RST) != 0 {
+			return true
+		}
+		end = max(end, rs[j].End)
+	}
+	return false
 }
 
 func sameTuple(a, b flow.Record) bool {
@@ -228,5 +255,38 @@ func TestSilentLogKeepsItsOwnWindows(t *testing.T) {
 	b := window{start: 300, end: 350, packets: 4, action: flow.Accept, forward: true, header: -1, log: 1}
 	if got, dropped := dedupe([]window{a, b}); len(got) != 2 || dropped != 0 {
 		t.Errorf("got %d windows, %d dropped; want 2, 0", len(got), dropped)
+	}
+}
+
+// A five-tuple's windows are parted where a new connection opens, not where
+// the times of one are out of order.
+func TestSplitReuse(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		windows string // start..end flags
+		want    []int
+	}{
+		{"reused", "100..130 SYN,FIN 100..130 SYN,ACK,FIN 250..260 SYN,FIN 250..260 SYN,ACK,FIN", []int{2, 2}},
+		{"the answer ends first", "100..130 SYN,FIN 100..130 SYN,ACK,FIN 250..259 SYN,ACK,FIN 250..260 SYN,FIN", []int{2, 2}},
+		{"the answer sent again", "100..101 SYN 100..103 SYN,ACK 102..102 RST 110..110 SYN,ACK", []int{4}},
+		{"the opening is late", "100..130 FIN 100..130 FIN 140..141 SYN 140..141 SYN,ACK", []int{4}},
+		{"the opening is late, an answer is not", "100..130 SYN,ACK,FIN 140..141 SYN", []int{2}},
+		{"an end of one, and all of another", "100..130 FIN 140..150 SYN,FIN", []int{1, 1}},
+		{"an end of one, and another one later", "100..130 FIN 240..241 SYN", []int{1, 1}},
+		{"silence", "100..130 0 531..540 0", []int{1, 1}},
+	} {
+		var ws []window
+		words := strings.Fields(c.windows)
+		for k := 0; k < len(words); k += 2 {
+			from, to := parseSpan(words[k])
+			ws = append(ws, window{start: from, end: to, flags: parseFlags(words[k+1])})
+		}
+		var got []int
+		for _, part := range splitReuse(ws, flow.TCP) {
+			got = append(got, len(part))
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: parts of %v windows, want %v", c.name, got, c.want)
+		}
 	}
 }
