@@ -1,6 +1,7 @@
 package accuracy
 
 import (
+	"cmp"
 	"flag"
 	"fmt"
 	"math"
@@ -18,8 +19,12 @@ var long = flag.Bool("accuracy", false, "measure on all presets with several see
 // seeds is how many are measured at length.
 const seeds = 5
 
-// short is how many sessions a preset has in the short run.
-const short = 120
+// short and shortTransfers are how many sessions a preset has in the short
+// run, and how many transfers they have, at most.
+const (
+	short          = 40
+	shortTransfers = 4
+)
 
 // floors are the least shares that the short run must reach over all
 // presets. To be raised when the analysis has become better.
@@ -55,7 +60,7 @@ func TestAccuracy(t *testing.T) {
 		n, c := seeds, p.Config
 		if !*long {
 			n = 1
-			c.Sessions = min(c.Sessions, short)
+			c.Sessions, c.Transfers = min(c.Sessions, short), min(cmp.Or(c.Transfers, shortTransfers), shortTransfers)
 		}
 		total := &Score{}
 		for seed := range uint64(n) {
@@ -73,7 +78,9 @@ func TestAccuracy(t *testing.T) {
 		return
 	}
 	for _, f := range floors {
-		if r := f.of(all); !(r.Share() >= f.floor) {
+		r := f.of(all)
+		t.Logf("%s: %s of %d", f.name, r, r.All)
+		if !(r.Share() >= f.floor) {
 			t.Errorf("%s: got %s of %d, want at least %.1f%%", f.name, r, r.All, 100*f.floor)
 		}
 	}
