@@ -222,8 +222,9 @@ func (w *world) finish() {
 	}
 }
 
-// visible tells whether a part of the connection's life is in the log.
-func (x *wire) visible(w *world) bool { return x.first < w.Duration && x.last >= 0 }
+// visible tells whether the log can have a record of the connection: late
+// ones tell of what was before.
+func (x *wire) visible(w *world) bool { return x.first < w.Duration && x.last >= -w.Late-w.Window }
 
 func (x *wire) life(w *world) Life {
 	return Life{Start: unix(x.first), End: unix(x.last), Records: int(x.records), Cut: x.first < 0 || x.last >= w.Duration}

@@ -89,8 +89,20 @@ func (r *recorder) newIface(id string, index int, subnet, host string) *iface {
 	return i
 }
 
-// cell returns the aggregation interval of a time that is not negative.
-func (i *iface) cell(at time.Duration, w *world) int64 { return int64((at + i.phase) / w.Window) }
+// cell returns the aggregation interval of a time. That of the log's first
+// second is 0, and it began before.
+func (i *iface) cell(at time.Duration, w *world) int64 { return floorDiv(at+i.phase, w.Window) }
+
+// second returns the second of a time.
+func second(at time.Duration) int32 { return int32(floorDiv(at, time.Second)) }
+
+func floorDiv(a, b time.Duration) int64 {
+	q := a / b
+	if a%b < 0 {
+		q--
+	}
+	return int64(q)
+}
 
 // A tap counts the packets of one way of one connection at one point.
 type tap struct {
@@ -113,21 +125,12 @@ func (t *tap) count(r *recorder, from, to time.Duration, n int, bytes int64, fla
 	}
 	for n > 0 {
 		k := n
-		cell, edge := int64(-1), time.Duration(0)
-		if from >= 0 {
-			cell = t.iface.cell(from, r.w)
-			edge = min(time.Duration(cell+1)*r.w.Window-t.iface.phase, r.w.Duration)
-		}
-		if from >= r.w.Duration {
-			return
-		}
-		if step > 0 {
+		cell := t.iface.cell(from, r.w)
+		if edge := time.Duration(cell+1)*r.w.Window - t.iface.phase; step > 0 {
 			k = min(n, int((edge-from-1)/step)+1)
 		}
 		part := bytes * int64(k) / int64(n)
-		if from >= 0 {
-			t.add(r, cell, from, from+step*time.Duration(k-1), k, part, flags)
-		}
+		t.add(r, cell, from, from+step*time.Duration(k-1), k, part, flags)
 		from += step * time.Duration(k)
 		n, bytes = n-k, bytes-part
 	}
@@ -140,9 +143,9 @@ func (t *tap) add(r *recorder, cell int64, from, to time.Duration, n int, bytes 
 	}
 	if !t.open {
 		t.open, t.cell = true, cell
-		t.start, t.packets, t.bytes, t.flags = int32(from/time.Second), 0, 0, 0
+		t.start, t.packets, t.bytes, t.flags = second(from), 0, 0, 0
 	}
-	t.end = int32(to / time.Second)
+	t.end = second(to)
 	t.packets += uint32(n)
 	t.bytes += uint64(bytes)
 	t.flags |= flags
@@ -154,23 +157,30 @@ func (t *tap) flush(r *recorder) {
 		return
 	}
 	t.open = false
-	if t.iface.lost[t.cell] {
+	if t.cell < 0 || t.cell >= int64(len(t.iface.lost)) || t.iface.lost[t.cell] {
 		return
 	}
 	t.iface.busy[t.cell] = true
 	e := t.entry
 	e.start += t.iface.late[t.cell]
 	e.end += t.iface.late[t.cell]
-	r.wires[e.wire].records++
-	r.keep(e)
+	if r.keep(e) {
+		r.wires[e.wire].records++
+	}
 }
 
-func (r *recorder) keep(e entry) {
+// keep adds a record to its object. The log is the objects of its time: what
+// ends before or later is in others.
+func (r *recorder) keep(e entry) bool {
+	if e.end < 0 || e.end >= int32(r.w.Duration/time.Second) {
+		return false
+	}
 	for int(e.end)/object >= len(r.objects) {
 		r.objects = append(r.objects, nil)
 	}
 	o := &r.objects[e.end/object]
 	*o = append(*o, e)
+	return true
 }
 
 // silent adds a record for each interval in which an interface saw nothing,
@@ -185,8 +195,8 @@ func (r *recorder) silent() {
 			} else if i.busy[c] {
 				continue
 			}
-			e.start = int32(max(0, time.Duration(c)*w.Window-i.phase) / time.Second)
-			e.end = int32(min(w.Duration, time.Duration(c+1)*w.Window-i.phase) / time.Second)
+			e.start = second(time.Duration(c)*w.Window - i.phase)
+			e.end = second(time.Duration(c+1)*w.Window - i.phase)
 			r.keep(e)
 		}
 	}

@@ -131,7 +131,7 @@ func TestRecords(t *testing.T) {
 		last, object := int64(0), int64(0)
 		for i := range x.Records {
 			r := &x.Records[i]
-			if r.Start > r.End || r.Start < Begin || r.End > Begin+int64((c.Duration+c.Late)/time.Second) {
+			if r.Start > r.End || r.End < Begin || r.End >= Begin+int64(c.Duration/time.Second) {
 				t.Fatalf("times %d to %d, of a log from %d on", r.Start, r.End, int64(Begin))
 			}
 			if r.End-r.Start > int64(c.Window/time.Second) {
