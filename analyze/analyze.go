@@ -20,6 +20,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"ephemera/analyze/pair"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -47,8 +48,23 @@ type Options struct {
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 
+	// Weighed, when not nil, is told of every group of sessions and data
+	// connections, for programs that measure or fit the pairing.
+	Weighed func(Weighed)
+	// Model is the model to pair by; the one of the default priors if nil.
+	Model *pair.Model
+
 	// held is sorter.limit of everything that is sorted, for tests.
 	held int
+}
+
+// Weighed is a group of sessions and data connections that were weighed
+// together. Sessions and Data are the connections behind Group.Controls and
+// Group.Data.
+type Weighed struct {
+	Group          *pair.Group
+	Posterior      *pair.Posterior
+	Sessions, Data []*Connection
 }
 
 // Defaults of Options.
@@ -162,7 +178,7 @@ func (a *analysis) finish(s *assembler) {
 	o, r := a.options, a.r
 	f := &ftp{
 		control: a.ports.control, clients: o.Clients, servers: o.Servers, attr: a.attr, logEnd: int64(s.collector.coverage.End),
-		gateway: a.gateways.ofClients(), confidence: o.Confidence,
+		gateway: a.gateways.ofClients(), confidence: o.Confidence, model: o.Model, weighed: o.Weighed,
 		session: r.Sessions.add, data: r.Data.add, settle: a.settle,
 	}
 	f.find(a.waiting.all)

@@ -4,6 +4,7 @@ import (
 	"math"
 	"slices"
 
+	"ephemera/analyze/pair"
 	"ephemera/ingest/flow"
 )
 
@@ -15,18 +16,7 @@ import (
 
 // openSessionPrior says that a connection to a high port of an FTP server,
 // during a session with it, is nearly always its data.
-const openSessionPrior = 4
-
-// A shape is what the payloads of the two directions look like.
-type shape uint8
-
-const (
-	shapeUnknown   shape = iota // stopped, or too little to tell
-	shapeTransfer               // payload one way, nothing the other: FTP in the clear
-	shapeLossy                  // the same, if many packets carry selective acknowledgements
-	shapeHandshake              // several hundred bytes both ways: TLS, of FTP or of anything
-	shapeRequest                // a short request and an answer: not FTP
-)
+const openSessionPrior = 5
 
 // handshakeBytes is the least that TLS needs in its lesser direction: a
 // resumed session of ProFTPD was seen to take 265 bytes.
@@ -90,16 +80,16 @@ func (e *evidence) see(s service, outside bool) {
 func (e *evidence) add(d *dataConn) {
 	u := e.use(serviceOf(d.conn))
 	u.passive = u.passive || !d.active
-	encrypted := !d.active && controlLooksEncrypted(d.candidates)
+	encrypted := !d.active && anyEncrypted(d.candidates)
 	switch shapeOf(d) {
-	case shapeTransfer:
+	case pair.ShapeTransfer:
 		u.transfer++
 		if encrypted {
 			u.encryptedTransfers++
 		}
-	case shapeRequest:
+	case pair.ShapeRequest:
 		u.request++
-	case shapeHandshake:
+	case pair.ShapeHandshake:
 		if encrypted {
 			u.encryptedHandshakes++
 		}
@@ -173,32 +163,10 @@ func (e *evidence) findHandshakes() {
 // logOdds adds up the evidence that the candidate is a data connection.
 func (e *evidence) logOdds(d *dataConn) float64 {
 	if d.active {
-		return openSessionPrior
+		return openSessionPrior + activeTerm(d.conn.Tuple.SrcPort)
 	}
 	u := e.uses[serviceOf(d.conn)]
-	return openSessionPrior + e.shapeTerm(d) + u.term(e.median[d.conn.Tuple.Dst]) + e.rangeTerm(d.conn.Tuple) + serviceTerm(d.conn.Tuple.DstPort)
-}
-
-// shapeTerm: a transfer in the clear has a shape of its own, a short request
-// has another, and a TLS handshake belongs to FTP only if the control
-// connection is encrypted too, and then as likely as the log's other
-// encrypted sessions make it: many clients encrypt the control connection
-// only.
-func (e *evidence) shapeTerm(d *dataConn) float64 {
-	switch shapeOf(d) {
-	case shapeTransfer:
-		return 2
-	case shapeLossy:
-		return -1
-	case shapeRequest:
-		return -7
-	case shapeHandshake:
-		if controlLooksEncrypted(d.candidates) {
-			return 1 + math.Log(e.handshakes)
-		}
-		return -4
-	}
-	return 0
+	return openSessionPrior + u.term(e.median[d.conn.Tuple.Dst]) + e.rangeTerm(d.conn.Tuple) + serviceTerm(d.conn.Tuple.DstPort)
 }
 
 // term: passive ports are drawn anew for every transfer; services keep
@@ -210,6 +178,14 @@ func (u *portUse) term(median int) float64 {
 		t -= 3
 	}
 	return t - 3*float64(min(max(0, u.request-u.transfer), 3))
+}
+
+// activeTerm: nothing but FTP sends from the ports of active data.
+func activeTerm(port uint16) float64 {
+	if isActiveSource(port) {
+		return 4
+	}
+	return 0
 }
 
 // serviceTerm: a well-known service's port is seldom in a passive range.
@@ -255,10 +231,10 @@ func (e *evidence) rangeTerm(t flow.Tuple) float64 {
 }
 
 // shapeOf classifies the payloads of a candidate.
-func shapeOf(d *dataConn) shape {
+func shapeOf(d *dataConn) pair.Shape {
 	l := d.conn.best()
 	if !d.fate.established || l.FromInitiator.Accepted == 0 || l.FromResponder.Accepted == 0 {
-		return shapeUnknown
+		return pair.ShapeUnknown
 	}
 	to, from := payloads(l)
 	minor, packets := to, l.FromInitiator.Accepted
@@ -267,13 +243,13 @@ func shapeOf(d *dataConn) shape {
 	}
 	switch {
 	case acks(minor, packets) <= 0.1:
-		return shapeTransfer
+		return pair.ShapeTransfer
 	case acks(minor, packets) <= 0.4:
-		return shapeLossy
+		return pair.ShapeLossy
 	case minor < handshakeBytes:
-		return shapeRequest
+		return pair.ShapeRequest
 	}
-	return shapeHandshake
+	return pair.ShapeHandshake
 }
 
 // Selective acknowledgements lengthen the headers of a direction without
@@ -331,13 +307,13 @@ const (
 	encryptedToClient = 60
 )
 
-// controlLooksEncrypted reports whether one of the sessions could be under
-// TLS.
-func controlLooksEncrypted(ss []*session) bool {
-	return slices.ContainsFunc(ss, func(s *session) bool {
-		l := s.conn.best()
-		to, from := payloads(l)
-		return s.conn.Tuple.DstPort == implicitTLS ||
-			to > encryptedToServer*int(l.FromInitiator.Accepted) || from > encryptedToClient*int(l.FromResponder.Accepted)
-	})
+// encrypted reports whether the session is under TLS, to all appearance.
+func (s *session) encrypted() bool {
+	l := s.conn.best()
+	to, from := payloads(l)
+	return s.conn.Tuple.DstPort == implicitTLS ||
+		to > encryptedToServer*int(l.FromInitiator.Accepted) || from > encryptedToClient*int(l.FromResponder.Accepted)
 }
+
+// anyEncrypted reports whether one of the sessions is under TLS.
+func anyEncrypted(ss []*session) bool { return slices.ContainsFunc(ss, (*session).encrypted) }

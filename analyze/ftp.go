@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"ephemera/analyze/pair"
 	"ephemera/ingest/flow"
 )
 
@@ -28,16 +29,22 @@ const (
 // A session is an FTP control connection while sessions and data
 // connections are being put together.
 type session struct {
-	conn      *Connection
-	fate      fate
-	id        string
-	able      bool
-	end       int64 // of the control connection, later parts included
-	idle      int64 // seconds of silence before it was forgotten; 0 if it was not
-	busyUntil int64 // when the last of data ended
-	data      tally // of those for which it is the best candidate
+	conn *Connection
+	fate fate
+	id   string
+	able bool
+	end  int64 // of the control connection, later parts included
+	idle int64 // seconds of silence before it was forgotten; 0 if it was not
+	data tally // of those for which it is the best candidate
 	// possible is of those for which it is a candidate at all.
 	possible tally
+	count    count // how many data connections it had
+
+	control *pair.Control
+	// attempts at active mode that may be its wait until all their sessions
+	// are decided, and meanwhile given are those that it is the best for.
+	attempts []*dataConn
+	given    []*dataConn
 }
 
 // A tally is what a session needs to know of its data connections.
@@ -60,7 +67,7 @@ func (t *tally) add(d *dataConn) {
 	t.n++
 	t.passive, t.active = t.passive || !d.active, t.active || d.active
 	t.established = t.established || d.fate.established
-	e := &ending{d.fate.outcome, d.fate.diedAt, d.fate.cause, round(d.pair * d.isFTP)}
+	e := &ending{d.fate.outcome, d.fate.diedAt, d.fate.cause, round(d.confidence())}
 	if t.first == nil {
 		t.first = e
 	}
@@ -74,11 +81,14 @@ type dataConn struct {
 	conn       *Connection
 	fate       fate
 	active     bool
-	candidates []*session // in the order of their likelihood
-	best       *session
-	// pair is the probability of best among the candidates, isFTP that it
-	// is a data connection at all.
-	pair, isFTP float64
+	candidates []*session // in the order of their likelihood, once decided
+	// shares are the probabilities of the candidates, isFTP is their sum:
+	// that it is a data connection at all.
+	shares []float64
+	isFTP  float64
+
+	odds    float64 // see evidence.logOdds
+	waiting int     // of an attempt, its candidates that are not decided
 }
 
 // ftp finds the sessions and the data connections in a stream of connections
@@ -97,6 +107,8 @@ type ftp struct {
 	logEnd     int64
 	gateway    map[*Interface]*Interface // see roles
 	confidence float64
+	model      *pair.Model
+	weighed    func(Weighed)
 
 	serving map[flow.Addr]bool       // servers of able sessions
 	silence map[string]silence       // by session
@@ -130,7 +142,14 @@ func (c *Connection) key() connectionKey {
 func (f *ftp) find(connections func() iter.Seq[*Connection]) {
 	f.survey(connections())
 	ev := f.collect(connections())
-	f.decide(connections(), ev)
+	m := f.model
+	if m == nil {
+		m = pair.NewModel(pair.DefaultPriors())
+		for range learningRounds {
+			m = f.learn(connections(), ev, m)
+		}
+	}
+	f.decide(connections(), ev, m)
 }
 
 func matches(ps []netip.Prefix, a flow.Addr) bool {
@@ -242,29 +261,66 @@ func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
 	return e
 }
 
-// decide makes the rows, and settles every connection.
-func (f *ftp) decide(cs iter.Seq[*Connection], ev *evidence) {
+// learningRounds is how often the model is fitted to the sessions that the
+// model before it has drawn.
+const learningRounds = 2
+
+// learn fits a model to what m says of the connections.
+func (f *ftp) learn(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) *pair.Model {
+	learner := pair.NewLearner(pair.DefaultPriors())
+	pools := newPools(m, func(*dataConn) {}, func(*session) {})
+	pools.weighed = func(w Weighed) { learner.Add(w.Group, w.Posterior.Drawn(), w.Posterior) }
 	f.walk(cs, visitor{
-		opened: func(s *session) { f.settle(s.conn, roles{session: s, gateway: f.gateway}) },
-		later:  func(c *Connection, s *session) { f.settle(c, roles{session: s, gateway: f.gateway}) },
-		closed: func(s *session) {
-			if s.idle > 0 {
-				f.idle++
-			}
-			f.session(s.row())
-		},
-		connection: func(c *Connection, d *dataConn, _ *openSessions) {
-			r := roles{gateway: f.gateway}
+		opened: pools.open,
+		closed: pools.close,
+		connection: func(_ *Connection, d *dataConn, _ *openSessions) {
 			if d != nil {
-				if d.isFTP = probability(ev.logOdds(d)); d.isFTP > 0.5 {
-					d.assign()
-					f.data(d.row(f.confidence))
-					r.data = d
-				}
+				d.odds = ev.logOdds(d)
+				pools.add(d)
 			}
-			f.settle(c, r)
 		},
 	})
+	return learner.Model()
+}
+
+// decide makes the rows, and settles every connection.
+func (f *ftp) decide(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) {
+	pools := newPools(m, f.decided, f.row)
+	pools.weighed = f.weighed
+	f.walk(cs, visitor{
+		opened: func(s *session) {
+			f.settle(s.conn, roles{session: s, gateway: f.gateway})
+			pools.open(s)
+		},
+		later:  func(c *Connection, s *session) { f.settle(c, roles{session: s, gateway: f.gateway}) },
+		closed: pools.close,
+		connection: func(c *Connection, d *dataConn, _ *openSessions) {
+			if d == nil {
+				f.settle(c, roles{gateway: f.gateway})
+				return
+			}
+			d.odds = ev.logOdds(d)
+			pools.add(d)
+		},
+	})
+}
+
+// decided takes a connection whose candidates were weighed.
+func (f *ftp) decided(d *dataConn) {
+	r := roles{gateway: f.gateway}
+	if d.isFTP > 0.5 {
+		f.data(d.row(f.confidence))
+		r.data = d
+	}
+	f.settle(d.conn, r)
+}
+
+// row makes the row of a session whose data connections are decided.
+func (f *ftp) row(s *session) {
+	if s.idle > 0 {
+		f.idle++
+	}
+	f.session(s.row())
 }
 
 // candidate returns the connection as a possible data connection, or nil:
@@ -306,69 +362,17 @@ const (
 
 func isActiveSource(port uint16) bool { return port == activeSource || port == activeSourceTLS }
 
-func probability(logOdds float64) float64 { return 1 / (1 + math.Exp(-logOdds)) }
+// best returns the likeliest session of a decided data connection.
+func (d *dataConn) best() *session { return d.candidates[0] }
 
-// assign gives the data connection the session that fits best, and is called
-// in time order. FTP carries one data connection at a time per control
-// connection, so a session that is transferring is nearly out; of the others
-// the one whose last event is nearest is preferred, but only a little: which
-// of several sessions that one client opened at the same time it was, the log
-// mostly does not tell.
-func (d *dataConn) assign() {
-	weights := make(map[*session]float64, len(d.candidates))
-	total := 0.0
-	for _, s := range d.candidates {
-		w := s.weight(d)
-		weights[s] = w
-		total += w
-		s.possible.add(d)
-	}
-	slices.SortStableFunc(d.candidates, func(a, b *session) int { return cmp.Compare(weights[b], weights[a]) })
-	d.best = d.candidates[0]
-	d.pair = weights[d.best] / total
-	if d.best.busy(d) {
-		d.pair = min(d.pair, overlapProbability)
-	}
-	d.best.data.add(d)
-	d.best.busyUntil = max(d.best.busyUntil, d.freeAgain())
-}
-
-// overlapWeight is how likely it is that a session that already has a data
-// connection running opens another: only when times are late.
-const overlapWeight = 1e-4
-
-// overlapProbability is the most that can be said for a session that would
-// carry two data connections at a time: too little to claim the second.
-const overlapProbability = 0.5
-
-// busy reports whether the session's data connections last longer than the
-// start of d, by more than the second that times are rounded to.
-func (s *session) busy(d *dataConn) bool { return s.busyUntil > d.conn.Start+1 }
-
-// freeAgain is when the client can go on to its next transfer: at the end; of
-// one that was stopped as soon as the client gives up, while its system still
-// repeats the SYN.
-func (d *dataConn) freeAgain() int64 {
-	if d.fate.established {
-		return d.conn.End
-	}
-	return d.conn.Start
-}
-
-// weight is how well the session fits the data connection, given the data
-// connections that it already has.
-func (s *session) weight(d *dataConn) float64 {
-	if s.busy(d) {
-		return overlapWeight
-	}
-	return 1 / float64(2+max(0, d.conn.Start-max(s.conn.Start, s.busyUntil)))
-}
+// confidence is the probability that best is right.
+func (d *dataConn) confidence() float64 { return d.shares[0] }
 
 func (s *session) row() Session {
 	c, l := s.conn, s.conn.best()
 	r := Session{
 		ID: s.id, ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
-		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown", DataConnections: s.data.n,
+		Start: Time(c.Start), End: Time(s.end), Mode: s.mode(), TLS: "unknown",
 		BytesToServer: l.FromInitiator.AcceptedBytes, BytesToClient: l.FromResponder.AcceptedBytes,
 	}
 	if c.Tuple.DstPort == implicitTLS {
@@ -383,6 +387,7 @@ func (s *session) row() Session {
 	if a, p, ok := c.NATPort(); ok {
 		r.NATAddr, r.NATPort = a, p
 	}
+	r.DataConnections, r.DataLow, r.DataHigh = s.count.interval()
 	r.Outcome, r.DiedAt, r.Cause, r.Confidence = s.outcome()
 	return r
 }
@@ -441,7 +446,7 @@ func (t *tally) failed() *ending {
 func (d *dataConn) row(confidence float64) DataConnection {
 	c, l := d.conn, d.conn.best()
 	r := DataConnection{
-		ID: rowID("d", c), Confidence: round(d.pair * d.isFTP), Mode: "passive",
+		ID: rowID("d", c), Confidence: round(d.confidence()), FTPProbability: round(d.isFTP), Mode: "passive",
 		ClientAddr: c.Tuple.Src, ClientPort: c.Tuple.SrcPort, ServerAddr: c.Tuple.Dst, ServerPort: c.Tuple.DstPort,
 		Start: Time(c.Start), End: Time(c.End),
 		PacketsToServer: l.FromInitiator.Packets(), BytesToServer: l.FromInitiator.Bytes(),
@@ -455,9 +460,9 @@ func (d *dataConn) row(confidence float64) DataConnection {
 		r.BytesToServer, r.BytesToClient = r.BytesToClient, r.BytesToServer
 	}
 	if r.Confidence >= confidence {
-		r.SessionID = d.best.id
+		r.SessionID = d.best().id
 	}
-	for _, s := range d.candidates {
+	for _, s := range d.credible() {
 		r.Candidates = append(r.Candidates, s.id)
 	}
 	if a, p, ok := c.NATPort(); ok {

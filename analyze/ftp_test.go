@@ -40,7 +40,7 @@ func TestSessionThatMayHaveCarriedData(t *testing.T) {
 	if o, _, _, _ := s.outcome(); o != OutcomeNoData || s.mode() != "none" {
 		t.Errorf("without candidates: got %s, %s; want %s, none", o, s.mode(), OutcomeNoData)
 	}
-	s.possible.add(&dataConn{})
+	s.possible.add(&dataConn{shares: []float64{0.3}})
 	if o, _, cause, confidence := s.outcome(); o != OutcomeOK || confidence != 0.5 || s.mode() != "passive" {
 		t.Errorf("with a candidate: got %s (%s) at %v, %s; want %s at 0.5, passive", o, cause, confidence, s.mode(), OutcomeOK)
 	}

@@ -194,22 +194,32 @@ type Session struct {
 	End             Time      `json:"end"`
 	Mode            string    `json:"mode"` // passive, active, mixed, none
 	TLS             string    `json:"tls"`  // implicit, unknown
-	DataConnections int       `json:"data_connections"`
-	BytesToServer   uint64    `json:"bytes_to_server"` // control connection only
-	BytesToClient   uint64    `json:"bytes_to_client"`
-	Outcome         Outcome   `json:"outcome"`
-	DiedAt          string    `json:"died_at,omitzero"` // P1 to P6, or server
-	Cause           string    `json:"cause,omitzero"`
-	Confidence      float64   `json:"confidence"`
+	// DataConnections is the likeliest number of data connections, and with a
+	// probability of 95 % it is from DataLow to DataHigh. How many they were
+	// is often known better than which.
+	DataConnections int     `json:"data_connections"`
+	DataLow         int     `json:"data_connections_low"`
+	DataHigh        int     `json:"data_connections_high"`
+	BytesToServer   uint64  `json:"bytes_to_server"` // control connection only
+	BytesToClient   uint64  `json:"bytes_to_client"`
+	Outcome         Outcome `json:"outcome"`
+	DiedAt          string  `json:"died_at,omitzero"` // P1 to P6, or server
+	Cause           string  `json:"cause,omitzero"`
+	Confidence      float64 `json:"confidence"`
 }
 
 // DataConnection is one FTP data connection, or an attempt at one.
 type DataConnection struct {
 	ID string `json:"data_id"`
 	// SessionID is empty when the log does not decide between the candidates.
-	SessionID       string    `json:"session_id,omitzero"`
-	Candidates      []string  `json:"candidates"`
+	SessionID string `json:"session_id,omitzero"`
+	// Candidates are the fewest sessions that are the right one with a
+	// probability of 95 %, if the connection is FTP data; the likeliest first.
+	Candidates []string `json:"candidates"`
+	// Confidence is the probability that the first candidate is right, and
+	// FTPProbability that the connection is FTP data of any session.
 	Confidence      float64   `json:"confidence"`
+	FTPProbability  float64   `json:"ftp_probability"`
 	Mode            string    `json:"mode"` // passive, active
 	ClientAddr      flow.Addr `json:"client_addr"`
 	ClientPort      uint16    `json:"client_port"`

@@ -161,8 +161,8 @@ func (r roles) sessionID(confidence float64) string {
 	switch {
 	case r.session != nil:
 		return r.session.id
-	case r.data != nil && r.data.pair*r.data.isFTP >= confidence:
-		return r.data.best.id
+	case r.data != nil && r.data.confidence() >= confidence:
+		return r.data.best().id
 	}
 	return ""
 }

@@ -247,7 +247,9 @@ func TestScenarioDuplicatesWithOtherWindows(t *testing.T) {
 				t.Fatalf("another order gives another result: %s", firstDifference(got, want))
 			}
 		}
-		expect(t, want, told(analysed(t, everythingIn(f), o))...)
+		// Whose windows they are tells something of the pairing, but of nothing else.
+		once := slices.DeleteFunc(told(analysed(t, everythingIn(f), o)), func(line string) bool { return strings.HasPrefix(line, "session") || strings.HasPrefix(line, "data") })
+		expect(t, want, once...)
 	})
 }
 

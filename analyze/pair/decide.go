@@ -1,0 +1,208 @@
+package pair
+
+// Decide returns the probabilities of a group's data connections, in their
+// order. Data connections that share no candidate, not even through others,
+// are decided apart.
+func Decide(m *Model, g *Group) *Posterior {
+	r := newPosterior(g)
+	for _, c := range components(g) {
+		part := g
+		if len(c.data) < len(g.Data) {
+			part = g.part(c)
+		}
+		r.put(c, decideComponent(m, part))
+	}
+	for i, c := range r.Counts {
+		if c == nil {
+			r.Counts[i] = []float64{1}
+		}
+	}
+	return r
+}
+
+// decideComponent decides one component.
+func decideComponent(m *Model, g *Group) *Posterior {
+	r := newPosterior(g)
+	n := m.effort(g)
+	for start := range uint64(n.starts) {
+		s := newState(m, g, start+1)
+		s.greedy()
+		for sweep := range n.burnIn {
+			t := hottest - float64(hottest-1)*float64(sweep)/float64(n.burnIn)
+			s.sweep(t*m.strain, nil)
+			s.exchanges(t * m.strain)
+		}
+		for range n.kept {
+			s.sweep(m.strain, r.keep)
+			s.exchanges(m.strain)
+			r.count(s)
+		}
+		r.draw(s)
+	}
+	r.divide(float64(n.kept * n.starts))
+	return r
+}
+
+// effort is how long a component is sampled.
+type effort struct{ starts, burnIn, kept int }
+
+// effort returns how long a component is sampled: as long as it is worth.
+func (m *Model) effort(g *Group) effort {
+	switch {
+	case len(g.Data) == 1:
+		return effort{starts: 1, kept: 1} // the conditional is the answer
+	case len(g.Controls) == 1:
+		return effort{starts: 1, burnIn: 5, kept: 20} // hardly anything to choose
+	}
+	return effort{starts: starts, burnIn: burnIn, kept: kept}
+}
+
+// A component is a set of data connections that share candidates, by their
+// indexes, and these candidates.
+type component struct{ controls, data []int }
+
+// components returns the components of a group in the order of their first
+// data connections.
+func components(g *Group) []component {
+	parent := make([]int, len(g.Controls))
+	for i := range parent {
+		parent[i] = i
+	}
+	find := func(i int) int {
+		for parent[i] != i {
+			parent[i] = parent[parent[i]]
+			i = parent[i]
+		}
+		return i
+	}
+	for _, d := range g.Data {
+		for _, c := range d.Candidates[1:] {
+			parent[find(c)] = find(d.Candidates[0])
+		}
+	}
+	at := map[int]int{} // component of a root
+	var cs []component
+	for i, d := range g.Data {
+		root := find(d.Candidates[0])
+		k, ok := at[root]
+		if !ok {
+			k = len(cs)
+			at[root] = k
+			cs = append(cs, component{})
+		}
+		cs[k].data = append(cs[k].data, i)
+	}
+	for i := range g.Controls {
+		if k, ok := at[find(i)]; ok {
+			cs[k].controls = append(cs[k].controls, i)
+		}
+	}
+	return cs
+}
+
+// part returns a component as a group of its own.
+func (g *Group) part(c component) *Group {
+	p := &Group{Until: g.Until}
+	index := make(map[int]int, len(c.controls))
+	for k, i := range c.controls {
+		index[i] = k
+		p.Controls = append(p.Controls, g.Controls[i])
+	}
+	for _, i := range c.data {
+		d := *g.Data[i]
+		d.Candidates = make([]int, len(g.Data[i].Candidates))
+		for k, j := range g.Data[i].Candidates {
+			d.Candidates[k] = index[j]
+		}
+		p.Data = append(p.Data, &d)
+	}
+	return p
+}
+
+// put puts the answers of a component in their places.
+func (r *Posterior) put(c component, part *Posterior) {
+	for k, i := range c.data {
+		r.Answers[i] = part.Answers[k]
+	}
+	for k, i := range c.controls {
+		r.Counts[i] = part.Counts[k]
+	}
+}
+
+// A Posterior is what Decide found.
+type Posterior struct {
+	Answers []Answer
+	// Counts are, for each control connection, how often it had each number
+	// of the group's data connections: shares that add up to 1.
+	Counts [][]float64
+}
+
+func newPosterior(g *Group) *Posterior {
+	r := &Posterior{Answers: make([]Answer, len(g.Data)), Counts: make([][]float64, len(g.Controls))}
+	for i, d := range g.Data {
+		r.Answers[i].Shares = make([]float64, len(d.Candidates))
+	}
+	return r
+}
+
+// keep adds the conditional probabilities of one draw: their mean is the
+// probability, with less noise than that of the draws.
+func (r *Posterior) keep(d int, p []float64) {
+	a := &r.Answers[d]
+	for k := range a.Shares {
+		a.Shares[k] += p[k]
+	}
+	a.Stray += p[len(p)-2]
+	a.Foreign += p[len(p)-1]
+}
+
+func (r *Posterior) count(s *state) {
+	for i, l := range s.lines {
+		for len(r.Counts[i]) <= len(l.members) {
+			r.Counts[i] = append(r.Counts[i], 0)
+		}
+		r.Counts[i][len(l.members)]++
+	}
+}
+
+func (r *Posterior) draw(s *state) {
+	for d, k := range s.given {
+		r.Answers[d].Drawn = k
+	}
+}
+
+func (r *Posterior) divide(n float64) {
+	for i := range r.Answers {
+		a := &r.Answers[i]
+		for k := range a.Shares {
+			a.Shares[k] /= n
+		}
+		a.Stray /= n
+		a.Foreign /= n
+	}
+	for _, c := range r.Counts {
+		for k := range c {
+			c[k] /= n
+		}
+	}
+}
+
+// Best returns the likeliest candidate.
+func (a Answer) Best() int {
+	best := 0
+	for k, p := range a.Shares {
+		if p > a.Shares[best] {
+			best = k
+		}
+	}
+	return best
+}
+
+// Drawn returns the candidates of all data connections in one draw.
+func (r *Posterior) Drawn() []int {
+	given := make([]int, len(r.Answers))
+	for i, a := range r.Answers {
+		given[i] = a.Drawn
+	}
+	return given
+}

@@ -1,0 +1,427 @@
+package pair
+
+import (
+	"math"
+)
+
+// An Example is a control connection and the transfers that it is believed to
+// have carried, as far as its totals depend on them.
+type Example struct {
+	Kind   Kind
+	Totals Totals
+	X      [nFeatures]float64 // the transfers' features, and a 1 of its own
+	N      int                // transfers
+	Weight float64            // how certain it is, up to 1
+}
+
+// examplesPerKind is how many control connections of one kind a Learner looks
+// at: more would not make the means much better.
+const doubtWeight = 2
+
+const examplesPerKind = 500
+
+// A Learner fits a Model to ways of giving data connections to control
+// connections. What it holds grows with the number of kinds, not with that of
+// connections.
+type Learner struct {
+	priors *Priors
+	byKind map[Kind][]Example
+	times  timesCount
+	shapes shapesCount
+}
+
+// NewLearner returns a Learner that has seen nothing.
+func NewLearner(p *Priors) *Learner {
+	return &Learner{priors: p, byKind: map[Kind][]Example{}}
+}
+
+// Add adds one group, in which data connection i belongs to its given[i]-th
+// candidate, or to another service if that is negative.
+func (l *Learner) Add(g *Group, given []int, post *Posterior) {
+	doubt := make([]float64, len(g.Controls))
+	if post != nil {
+		for i, d := range g.Data {
+			for k, p := range post.Answers[i].Shares {
+				doubt[d.Candidates[k]] += min(p, 1-p)
+			}
+		}
+	}
+	lines := make([][]*Data, len(g.Controls))
+	for i, d := range g.Data {
+		if given[i] < 0 {
+			l.shapes.other[d.Shape]++
+			continue
+		}
+		c := d.Candidates[given[i]]
+		lines[c] = append(lines[c], d)
+		if g.Controls[c].Kind.Encrypted {
+			l.shapes.encrypted[d.Shape]++
+		} else {
+			l.shapes.plain[d.Shape]++
+		}
+	}
+	for i, c := range g.Controls {
+		if c.carried.n > 0 || !c.Begun || !c.Ended || c.End >= g.Until {
+			continue
+		}
+		l.times.add(c, lines[i])
+		if len(l.byKind[c.Kind]) < examplesPerKind {
+			l.byKind[c.Kind] = append(l.byKind[c.Kind], newExample(c, lines[i], math.Exp(-doubtWeight*doubt[i])))
+		}
+	}
+}
+
+// Full reports whether the Learner needs no more of what a group has.
+func (l *Learner) Full(g *Group) bool {
+	for _, c := range g.Controls {
+		if len(l.byKind[c.Kind]) < examplesPerKind {
+			return false
+		}
+	}
+	return true
+}
+
+func newExample(c *Control, transfers []*Data, w float64) Example {
+	e := Example{Weight: w, Kind: c.Kind, Totals: c.Totals, N: len(transfers)}
+	e.X[featureControl] = 1
+	for _, d := range transfers {
+		for f, x := range d.features() {
+			e.X[f] += x
+		}
+	}
+	return e
+}
+
+// shapesCount counts shapes.
+type shapesCount struct{ plain, encrypted, other [shapes]float64 }
+
+// timesCount counts times.
+type timesCount struct {
+	lead, gap, afterBlocked, life, tail, tailAfterBlocked Histogram
+	withData, without, more                               float64
+}
+
+func (t *timesCount) add(c *Control, transfers []*Data) {
+	if len(transfers) == 0 {
+		t.without++
+		t.life[binOf(c.End-c.Start)]++
+		return
+	}
+	t.withData++
+	t.lead[binOf(transfers[0].Start-c.Start)]++
+	for k, d := range transfers[1:] {
+		t.more++
+		if prev := transfers[k]; prev.Established {
+			t.gap[binOf(d.Start-prev.End)]++
+		} else {
+			t.afterBlocked[binOf(d.Start-prev.Start)]++
+		}
+	}
+	if last := transfers[len(transfers)-1]; last.Established {
+		t.tail[binOf(c.End-last.End)]++
+	} else {
+		t.tailAfterBlocked[binOf(c.End-last.Start)]++
+	}
+}
+
+// timesWeight is how many observations a prior histogram is worth, and
+// chanceWeight a prior probability.
+const (
+	timesWeight  = 30
+	chanceWeight = 20
+)
+
+// Model returns the model that fits what was added, drawn towards the priors
+// as far as there was little.
+func (l *Learner) Model() *Model {
+	m := NewModel(l.priors)
+	for k, examples := range l.byKind {
+		p := l.priors.Plain
+		if k.Encrypted {
+			p = l.priors.Encrypted
+		}
+		m.kinds[k] = p.fit(examples, l.priors.Freedom)
+	}
+	m.times = newTimes(l.times.shrunk(l.priors.Times))
+	return m
+}
+
+func (t *timesCount) shrunk(p TimesPrior) TimesPrior {
+	return TimesPrior{
+		Lead: p.Lead.shrink(t.lead, timesWeight), Gap: p.Gap.shrink(t.gap, timesWeight), AfterBlocked: p.AfterBlocked.shrink(t.afterBlocked, timesWeight),
+		Life: p.Life.shrink(t.life, timesWeight), Tail: p.Tail.shrink(t.tail, timesWeight), TailAfterBlocked: p.TailAfterBlocked.shrink(t.tailAfterBlocked, timesWeight),
+		First: (t.withData + chanceWeight*p.First) / (t.withData + t.without + chanceWeight),
+		More:  (t.more + chanceWeight*p.More) / (t.more + t.withData + chanceWeight),
+	}
+}
+
+// shrink mixes counts with a histogram that is worth weight observations.
+func (h Histogram) shrink(counts Histogram, weight float64) Histogram {
+	total := weight
+	for _, n := range counts {
+		total += n
+	}
+	for b := range h {
+		h[b] = (counts[b] + weight*h[b]) / total
+	}
+	return h
+}
+
+// rounds are the steps of the fit of means and weights to each other.
+const rounds = 3
+
+// scaleWeight is how many examples the prior scale of residuals is worth.
+const scaleWeight = 30
+
+// fit finds what features cost for one kind: the mode of the posterior.
+func (p TotalsPrior) fit(examples []Example, freedom float64) *costs {
+	c := newCosts(p, p.Mean)
+	for range rounds {
+		mean := p.solve(examples, c, freedom)
+		c = newCosts(p, mean)
+		sum := 0.0
+		var shape Matrix // of residuals, against what p expects
+		for i := range 4 {
+			shape[i][i] = scaleWeight
+		}
+		for _, e := range examples {
+			z := c.transform(e.Totals.vector().minus(c.of(e.X)))
+			sum += e.Weight
+			q := 0.0
+			for i := range z {
+				z[i] /= math.Sqrt(1 + float64(e.N)*c.growth[i])
+				q += z[i] * z[i]
+			}
+			robust := e.Weight * (freedom + 4) / (freedom + q)
+			for i := range z {
+				for j := range z {
+					shape[i][j] += robust * z[i] * z[j]
+				}
+			}
+		}
+		for i := range shape {
+			for j := range shape {
+				shape[i][j] /= scaleWeight + sum
+			}
+		}
+		c = newCosts(p.reshaped(c.to, shape), mean)
+	}
+	return c
+}
+
+// reshaped multiplies the covariances with shape, in the space of to.
+func (p TotalsPrior) reshaped(to [4]vector, shape Matrix) TotalsPrior {
+	half := rootOf(shape)
+	back := inverseOf(to)
+	// base = back·backᵀ, each = back·diag·backᵀ: put half between.
+	m := multiply(multiply(back, half), Matrix(to))
+	p.Base = multiply(multiply(m, p.Base), transpose(m))
+	p.Each = multiply(multiply(m, p.Each), transpose(m))
+	return p
+}
+
+// distance is the squared distance of an example from the mean.
+func (c *costs) distance(e Example) float64 {
+	q := 0.0
+	for i, z := range c.transform(e.Totals.vector().minus(c.of(e.X))) {
+		q += z * z / (1 + float64(e.N)*c.growth[i])
+	}
+	return q
+}
+
+// solve is one step of weighted ridge regression, of each total apart.
+func (p TotalsPrior) solve(examples []Example, c *costs, freedom float64) Coefficients {
+	var normal [4][nFeatures][nFeatures]float64
+	var right [4][nFeatures]float64
+	for i := range 4 {
+		for f := range nFeatures {
+			precision := 1 / (p.Spread[f][i] * p.Spread[f][i])
+			normal[i][f][f], right[i][f] = precision, precision*p.Mean[f][i]
+		}
+	}
+	for _, e := range examples {
+		robust := e.Weight * (freedom + 4) / (freedom + c.distance(e))
+		y := e.Totals.vector()
+		for i := range 4 {
+			w := robust / (p.Base[i][i] + float64(e.N)*p.Each[i][i])
+			for f, x := range e.X {
+				if x == 0 {
+					continue
+				}
+				right[i][f] += w * x * y[i]
+				for h, z := range e.X {
+					normal[i][f][h] += w * x * z
+				}
+			}
+		}
+	}
+	var mean Coefficients
+	for i := range 4 {
+		for f, x := range solveSymmetric(normal[i], right[i]) {
+			mean[f][i] = x
+		}
+	}
+	return mean
+}
+
+// Fit fits priors to examples whose truth is known; see cmd/fit-priors.
+func Fit(learners []*Learner, start *Priors) *Priors {
+	p := *start
+	var t timesCount
+	var s shapesCount
+	kinds := map[bool][][]Example{}
+	for _, l := range learners {
+		t.join(&l.times)
+		s.join(&l.shapes)
+		for k, examples := range l.byKind {
+			kinds[k.Encrypted] = append(kinds[k.Encrypted], examples)
+		}
+	}
+	p.Times = t.prior()
+	p.Shapes = s.prior()
+	p.Plain = fitTotals(kinds[false], p.Plain, p.Freedom)
+	p.Encrypted = fitTotals(kinds[true], p.Encrypted, p.Freedom)
+	return &p
+}
+
+func (t *timesCount) join(u *timesCount) {
+	for b := range bins {
+		t.lead[b] += u.lead[b]
+		t.gap[b] += u.gap[b]
+		t.afterBlocked[b] += u.afterBlocked[b]
+		t.life[b] += u.life[b]
+		t.tail[b] += u.tail[b]
+		t.tailAfterBlocked[b] += u.tailAfterBlocked[b]
+	}
+	t.withData += u.withData
+	t.without += u.without
+	t.more += u.more
+}
+
+func (s *shapesCount) join(u *shapesCount) {
+	for k := range shapes {
+		s.plain[k] += u.plain[k]
+		s.encrypted[k] += u.encrypted[k]
+		s.other[k] += u.other[k]
+	}
+}
+
+// prior turns counts into shares, none of which is zero.
+func (t *timesCount) prior() TimesPrior {
+	return TimesPrior{
+		Lead: t.lead.smooth(), Gap: t.gap.smooth(), AfterBlocked: t.afterBlocked.smooth(),
+		Life: t.life.smooth(), Tail: t.tail.smooth(), TailAfterBlocked: t.tailAfterBlocked.smooth(),
+		First: (t.withData + 1) / (t.withData + t.without + 2), More: (t.more + 1) / (t.more + t.withData + 2),
+	}
+}
+
+// smooth lets each bin have a little of its neighbours.
+func (h Histogram) smooth() Histogram {
+	var s Histogram
+	total := 0.0
+	for b, n := range h {
+		s[b] += 0.8*n + 1
+		s[max(0, b-1)] += 0.1 * n
+		s[min(bins-1, b+1)] += 0.1 * n
+		total += n + 1
+	}
+	for b := range s {
+		s[b] /= total
+	}
+	return s
+}
+
+func (s *shapesCount) prior() ShapesPrior {
+	share := func(n [shapes]float64) (p [shapes]float64) {
+		total := 0.0
+		for _, x := range n {
+			total += x + 1
+		}
+		for k, x := range n {
+			p[k] = (x + 1) / total
+		}
+		return p
+	}
+	return ShapesPrior{share(s.plain), share(s.encrypted), share(s.other)}
+}
+
+// fitTotals finds mean and spread over kinds, and how residuals vary.
+func fitTotals(kinds [][]Example, p TotalsPrior, freedom float64) TotalsPrior {
+	wide := p // so that no kind is drawn to the others
+	for range 5 {
+		var fitted []*costs
+		for _, examples := range kinds {
+			c := newCosts(p, p.Mean)
+			wide.Base, wide.Each = p.Base, p.Each
+			c.mean = wide.solve(examples, c, freedom)
+			fitted = append(fitted, c)
+		}
+		p.Mean, p.Spread = overKinds(kinds, fitted)
+		p.Base, p.Each = covariances(kinds, fitted, freedom)
+	}
+	return p
+}
+
+// leastSpread keeps a coefficient from being taken for equal everywhere, in
+// packets and bytes.
+var leastSpread = vector{0.3, 0.3, 3, 3}
+
+// enough is the least of a feature's sum in the examples of a kind for the
+// kind to tell about it.
+const enough = 3
+
+func overKinds(kinds [][]Example, fitted []*costs) (mean, spread Coefficients) {
+	for f := range nFeatures {
+		for i := range 4 {
+			var n, sum, squares float64
+			for k, c := range fitted {
+				weight := 0.0
+				for _, e := range kinds[k] {
+					weight += math.Abs(e.X[f])
+				}
+				if weight >= enough {
+					n++
+					sum += c.mean[f][i]
+					squares += c.mean[f][i] * c.mean[f][i]
+				}
+			}
+			if n == 0 {
+				spread[f][i] = 10 * leastSpread[i]
+				continue
+			}
+			mean[f][i] = sum / n
+			spread[f][i] = max(leastSpread[i], math.Sqrt(max(0, squares/n-mean[f][i]*mean[f][i])))
+		}
+	}
+	return mean, spread
+}
+
+// covariances regresses the products of residuals on the number of
+// transfers.
+func covariances(kinds [][]Example, fitted []*costs, freedom float64) (base, each Matrix) {
+	for i := range 4 {
+		for j := range 4 {
+			var s0, s1, s2, y0, y1 float64
+			for k, c := range fitted {
+				for _, e := range kinds[k] {
+					q := c.distance(e)
+					r := e.Totals.vector().minus(c.of(e.X))
+					n := float64(e.N)
+					w := 1 / ((1 + n) * (1 + n))
+					robust := e.Weight * (freedom + 4) / (freedom + q)
+					y := r[i] * r[j] * robust
+					s0, s1, s2, y0, y1 = s0+w, s1+w*n, s2+w*n*n, y0+w*y, y1+w*n*y
+				}
+			}
+			det := s0*s2 - s1*s1
+			base[i][j], each[i][j] = (y0*s2-y1*s1)/det, (y1*s0-y0*s1)/det
+		}
+	}
+	return base.positive(leastBase), each.positive(leastEach)
+}
+
+// Least variances of totals, in packets and bytes squared.
+var (
+	leastBase = vector{0.5, 0.5, 4, 4}
+	leastEach = vector{0.05, 0.05, 0.5, 0.5}
+)

@@ -1,0 +1,261 @@
+package pair
+
+import (
+	"math"
+	"math/rand/v2"
+	"slices"
+)
+
+// Sweeps of the sampler, each over all data connections of a group.
+const (
+	burnIn = 40 // while it cools down
+	kept   = 160
+	starts = 2
+	// hottest is the temperature at which a start begins.
+	hottest = 4
+)
+
+// States of a data connection that no control connection has: foreign is
+// another service's, stray is FTP of a session that the log does not show, or
+// of one that does not behave as the model expects.
+const (
+	foreign = -1
+	stray   = -2
+)
+
+// A state is one way of giving a group's data connections to its control
+// connections.
+type state struct {
+	group *Group
+	model *Model
+	lines []*line
+	pairs [][]pair // by data connection and candidate
+	given []int    // candidate of each data connection, or foreign
+	rng   *rand.Rand
+	log   []float64 // scratch for conditionals
+}
+
+func newState(m *Model, g *Group, seed uint64) *state {
+	s := &state{group: g, model: m, rng: rand.New(rand.NewPCG(seed, uint64(len(g.Data))))}
+	for _, c := range g.Controls {
+		s.lines = append(s.lines, newLine(m, g, c))
+	}
+	s.pairs = make([][]pair, len(g.Data))
+	s.given = make([]int, len(g.Data))
+	for i, d := range g.Data {
+		d.x = d.features()
+		s.given[i] = foreign
+		for _, control := range d.Candidates {
+			s.pairs[i] = append(s.pairs[i], newPair(m, g, d, control))
+		}
+	}
+	return s
+}
+
+// take takes data connection d from the control connection that has it.
+func (s *state) take(d int) {
+	if k := s.given[d]; k >= 0 {
+		p := &s.pairs[d][k]
+		s.lines[p.control].remove(d, p)
+	}
+	s.given[d] = foreign
+}
+
+// give gives data connection d, which nobody has, to candidate k.
+func (s *state) give(d, k int) {
+	if k >= 0 {
+		p := &s.pairs[d][k]
+		s.lines[p.control].add(d, p)
+	}
+	s.given[d] = k
+}
+
+// conditional returns the probabilities of d's candidates, followed by those
+// of stray and foreign, given everything else, at a temperature. Nobody has
+// d. The slice lasts until the next call.
+func (s *state) conditional(d int, temperature float64) []float64 {
+	s.log = s.log[:0]
+	fixed := math.Inf(-1)
+	for k := range s.pairs[d] {
+		p := &s.pairs[d][k]
+		fixed = max(fixed, p.fixed)
+		s.log = append(s.log, s.lines[p.control].gain(d, p))
+	}
+	s.log = append(s.log, s.model.foreign+fixed+s.model.stray, s.model.foreign)
+	best := slices.Max(s.log)
+	sum := 0.0
+	for k, g := range s.log {
+		s.log[k] = math.Exp((g - best) / temperature)
+		sum += s.log[k]
+	}
+	for k := range s.log {
+		s.log[k] /= sum
+	}
+	return s.log
+}
+
+// stateOf returns the state that an index of conditional stands for, of n.
+func stateOf(k, n int) int {
+	switch k {
+	case n - 1:
+		return foreign
+	case n - 2:
+		return stray
+	}
+	return k
+}
+
+// draw draws a state in proportion to the probabilities.
+func (s *state) draw(p []float64) int {
+	u := s.rng.Float64()
+	for k, x := range p {
+		if u -= x; u < 0 {
+			return stateOf(k, len(p))
+		}
+	}
+	return foreign
+}
+
+// greedy gives the data connections, in time order, to what fits best.
+func (s *state) greedy() {
+	for d := range s.given {
+		p := s.conditional(d, 1)
+		best := 0
+		for k := range p {
+			if p[k] > p[best] {
+				best = k
+			}
+		}
+		s.give(d, stateOf(best, len(p)))
+	}
+}
+
+// sweep draws each data connection anew, given the others, and tells keep of
+// the probabilities.
+func (s *state) sweep(temperature float64, keep func(d int, p []float64)) {
+	for d := range s.given {
+		s.take(d)
+		p := s.conditional(d, temperature)
+		if keep != nil {
+			keep(d, p)
+		}
+		s.give(d, s.draw(p))
+	}
+}
+
+// exchanges proposes changes that single draws hardly reach, as many as there
+// are data connections: two data connections change places, or two control
+// connections change everything that begins after a time.
+func (s *state) exchanges(temperature float64) {
+	if len(s.lines) < 2 {
+		return
+	}
+	for d := range s.given {
+		if s.given[d] < 0 || len(s.pairs[d]) < 2 {
+			continue
+		}
+		if s.rng.IntN(2) == 0 {
+			s.proposeSwap(d, temperature)
+		} else {
+			s.proposeCrossing(d, temperature)
+		}
+	}
+}
+
+// candidateOf returns which candidate of d the control connection is, or
+// foreign.
+func (s *state) candidateOf(d, control int) int {
+	for k := range s.pairs[d] {
+		if s.pairs[d][k].control == control {
+			return k
+		}
+	}
+	return foreign
+}
+
+// other draws a candidate of d that does not have it.
+func (s *state) other(d int) int {
+	k := s.rng.IntN(len(s.pairs[d]) - 1)
+	if k >= s.given[d] {
+		k++
+	}
+	return s.pairs[d][k].control
+}
+
+// proposeSwap lets d change places with a data connection of another
+// candidate.
+func (s *state) proposeSwap(d int, temperature float64) {
+	from, to := s.pairs[d][s.given[d]].control, s.other(d)
+	members := s.lines[to].members
+	if len(members) == 0 {
+		return
+	}
+	e := members[s.rng.IntN(len(members))]
+	s.propose([]int{d}, []int{e}, from, to, temperature)
+}
+
+// proposeCrossing lets d's control connection and another candidate change
+// everything from d on.
+func (s *state) proposeCrossing(d int, temperature float64) {
+	from, to := s.pairs[d][s.given[d]].control, s.other(d)
+	s.propose(s.since(from, d), s.since(to, d), from, to, temperature)
+}
+
+// since returns the members of a line from data connection d on.
+func (s *state) since(control, d int) []int {
+	var since []int
+	for _, e := range s.lines[control].members {
+		if e >= d {
+			since = append(since, e)
+		}
+	}
+	return since
+}
+
+// propose moves xs from one control connection to another and ys back, and
+// keeps that by the rule of Metropolis. The number of members to choose from
+// stays the same for a swap, and a crossing's way back is as likely.
+func (s *state) propose(xs, ys []int, from, to int, temperature float64) {
+	for _, x := range xs {
+		if s.candidateOf(x, to) == foreign {
+			return
+		}
+	}
+	for _, y := range ys {
+		if s.candidateOf(y, from) == foreign {
+			return
+		}
+	}
+	change := s.takeAll(xs) + s.takeAll(ys)
+	change = s.giveAll(xs, to) + s.giveAll(ys, from) - change
+	if change >= 0 || s.rng.Float64() < math.Exp(change/temperature) {
+		return
+	}
+	s.takeAll(xs)
+	s.takeAll(ys)
+	s.giveAll(xs, from)
+	s.giveAll(ys, to)
+}
+
+// takeAll takes data connections away and returns what they had gained.
+func (s *state) takeAll(ds []int) float64 {
+	g := 0.0
+	for _, d := range ds {
+		p := &s.pairs[d][s.given[d]]
+		s.take(d)
+		g += s.lines[p.control].gain(d, p)
+	}
+	return g
+}
+
+// giveAll gives data connections to a control connection and returns what
+// they gain.
+func (s *state) giveAll(ds []int, control int) float64 {
+	g := 0.0
+	for _, d := range ds {
+		k := s.candidateOf(d, control)
+		g += s.lines[control].gain(d, &s.pairs[d][k])
+		s.give(d, k)
+	}
+	return g
+}
