@@ -23,15 +23,16 @@ import (
 // HTTP, databases, SSH and brokers have dialogues without such transfers;
 // RPC and container platforms use a few ports again and again; and peers of
 // peer-to-peer protocols speak both ways. What it gets wrong: a protocol made
-// like FTP (NDMP, GridFTP on other ports) is reported, and a server with two
-// such ports, neither of them named, is not.
+// like FTP (NDMP, GridFTP on other ports) is reported; a server with two such
+// ports, neither of them named, is not, nor one with few passive ports, nor
+// TLS in sessions that are open all the time.
 
 // The bounds of what is kept. Connections are taken in the order of their
 // end, so what is dropped for want of room is the same in every run.
 const (
-	// hintMemory is how long, in seconds, a transfer waits for the end of
-	// the dialogue that it began in.
-	hintMemory = 6 * 3600
+	// hintMemory is how long, in seconds, a client and a server are silent
+	// until what they had to say is looked at.
+	hintMemory = 3600
 	// heldOfPair and heldHints are the most connections that are kept, of one
 	// client and server and of all.
 	heldOfPair = 1 << 10
@@ -165,18 +166,16 @@ func (h *hints) advance(int64) {
 }
 
 // take puts a connection to those of its client and server, and settles those
-// that are too old, or too many.
+// before a silence, or if there are too many.
 func (h *hints) take(c hintConnection) {
 	k := pairKey{c.client, c.server}
 	held := h.pairs[k]
-	old := 0
-	for old < len(held) && held[old].over < c.over-hintMemory {
-		old++
+	switch n := len(held); {
+	case n > 0 && held[n-1].over < c.over-hintMemory:
+		held = h.settle(k, held, n)
+	case n >= heldOfPair:
+		held = h.settle(k, held, n/2)
 	}
-	if len(held) >= heldOfPair {
-		old = max(old, heldOfPair/2)
-	}
-	held = h.settle(k, held, old)
 	if c.kind&(hintTransfer|hintTLS) != 0 {
 		c.again = slices.ContainsFunc(held, func(x hintConnection) bool { return x.clientPort == c.clientPort && x.serverPort != c.serverPort })
 	}
@@ -205,9 +204,10 @@ func (k pairKey) compare(l pairKey) int {
 
 // settle counts the first n connections of a pair, and returns the others.
 func (h *hints) settle(k pairKey, held []hintConnection, n int) []hintConnection {
+	covered := map[uint16]float64{}
 	for i := range held[:n] {
 		if held[i].kind&(hintTransfer|hintTLS) != 0 {
-			h.settleTransfer(k.server, held, i)
+			h.settleTransfer(k.server, held, i, covered)
 		}
 	}
 	if s := h.evidence[k.server]; s != nil {
@@ -222,8 +222,9 @@ func (h *hints) settle(k pairKey, held []hintConnection, n int) []hintConnection
 }
 
 // settleTransfer counts a transfer at the dialogues that it began in. One
-// that began in a session with a named port is explained.
-func (h *hints) settleTransfer(server flow.Addr, held []hintConnection, i int) {
+// that began in a session with a named port is explained. covered keeps the
+// coverage of ports.
+func (h *hints) settleTransfer(server flow.Addr, held []hintConnection, i int, covered map[uint16]float64) {
 	var at []hintAt
 	for j := range held {
 		d := &held[j]
@@ -244,24 +245,34 @@ func (h *hints) settleTransfer(server flow.Addr, held []hintConnection, i int) {
 		s = h.server(server)
 	}
 	for j := range at {
-		at[j].running = running(held, held[i], at[j].port)
+		port := at[j].port
+		if _, known := covered[port]; !known {
+			covered[port] = coverage(held, port)
+		}
+		at[j].running, at[j].chance = running(held, held[i], port), covered[port]
 	}
 	s.addTransfer(held[i], at)
 }
 
-// hintAt is a port, how many dialogues with it are open, and how many
-// transfers to other ports are under way.
+// hintAt is a port, how many dialogues with it are open, how many transfers
+// to other ports are under way, and the coverage of the port.
 type hintAt struct {
 	port          uint16
 	open, running int
+	chance        float64
 }
 
+// open counts one more dialogue with a port. Of a transfer among dialogues
+// with many ports, the first few are counted.
 func open(at []hintAt, port uint16) []hintAt {
 	for i := range at {
 		if at[i].port == port {
 			at[i].open++
 			return at
 		}
+	}
+	if len(at) == hintPorts {
+		return at
 	}
 	return append(at, hintAt{port: port, open: 1})
 }
@@ -277,6 +288,31 @@ func running(held []hintConnection, c hintConnection, port uint16) int {
 		}
 	}
 	return n
+}
+
+// besides is how long, in seconds, a client and a server could have had
+// connections before the first and after the last one, and had none.
+const besides = 60
+
+// coverage is the share of the time of a client and a server in which they
+// had a dialogue with the port: the probability that a transfer begins in one
+// by chance.
+func coverage(held []hintConnection, port uint16) float64 {
+	var ds []hintConnection
+	first, last := held[0].start, held[0].end
+	for _, c := range held {
+		first, last = min(first, c.start), max(last, c.end)
+		if c.kind&hintDialogue != 0 && c.serverPort == port {
+			ds = append(ds, c)
+		}
+	}
+	slices.SortFunc(ds, func(a, b hintConnection) int { return cmp.Compare(a.start, b.start) })
+	covered, until := int64(0), first
+	for _, d := range ds {
+		covered += max(0, d.end-max(d.start, until))
+		until = max(until, d.end)
+	}
+	return float64(covered) / float64(last-first+2*besides)
 }
 
 // server makes room for the evidence of one more server.
@@ -345,6 +381,7 @@ type hintPort struct {
 	inside   portTally // transfers that began in a dialogue
 	overlaps int       // of them, while there were more of them than dialogues
 	again    int       // of them, from one client port
+	chance   int       // of them under TLS, thousandths that would have by chance
 	// dialogues are all of them, busy those with transfers; the totals are of
 	// the busy ones.
 	dialogues, busy    int
@@ -371,6 +408,9 @@ func (s *hintServer) addTransfer(c hintConnection, at []hintAt) {
 		}
 		if c.again {
 			p.again++
+		}
+		if c.kind&hintTLS != 0 {
+			p.chance += int(1000 * x.chance)
 		}
 	}
 }
@@ -410,6 +450,10 @@ const (
 	leastInside    = 0.9 // of the transfers, in dialogues
 	mostOverlaps   = 0.25
 	mostAgain      = 0.1
+	// mostChance is the share, in thousandths, of the transfers under TLS that
+	// could begin in dialogues by chance. A channel that is always open proves
+	// nothing.
+	mostChance = 800
 	// A transfer costs at least PASV, RETR and two replies, in packets to the
 	// server and bytes of payload; and a dialogue with hundreds of packets
 	// for each transfer is about something else.
@@ -426,7 +470,7 @@ var manyPorts = [2]int{10, 20}
 func (s *hintServer) judge(port uint16) (hint, bool) {
 	p := s.ports[port]
 	x := hint{port: port, connections: p.busy, seconds: p.seconds}
-	least := 0 // different ports
+	least, tls := 0, 0 // different ports, transfers under TLS
 	for kind := range s.all {
 		transfers, inside, ports := s.count(port, kind)
 		if inside == 0 {
@@ -436,11 +480,15 @@ func (s *hintServer) judge(port uint16) (hint, bool) {
 		x.inside += inside
 		x.ports += ports
 		least += min(inside/2, manyPorts[kind])
+		if kind == underTLS {
+			tls = inside
+		}
 	}
 	n := float64(x.inside)
 	return x, x.connections >= leastDialogues && p.busy*4 >= p.dialogues &&
 		x.inside >= leastTransfers && x.ports >= max(leastPorts, least) && n >= leastInside*float64(x.transfers) &&
-		float64(p.overlaps) <= mostOverlaps*n && float64(p.again) <= mostAgain*n && p.commands(x.inside)
+		float64(p.overlaps) <= mostOverlaps*n && float64(p.again) <= mostAgain*n && p.commands(x.inside) &&
+		p.chance <= mostChance*tls
 }
 
 // count counts the transfers of one kind, and those that began in a dialogue

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 )
 
 // hintTalk takes connections without records.
@@ -91,6 +92,25 @@ func TestHintsOfABusyPair(t *testing.T) {
 	found := k.h.found()
 	if len(found) != 1 || found[0].inside != 8000 || found[0].transfers != 8000 {
 		t.Errorf("got %+v, want 8000 transfers, all of them inside", found)
+	}
+}
+
+// A client with dialogues and transfers on as many ports of a server as it can
+// have costs no more than a moment.
+func TestHintsAmongManyPorts(t *testing.T) {
+	k := newHintTalk()
+	a, b := mustAddr("10.0.1.5"), mustAddr("203.0.113.10")
+	for i := range 20 * heldOfPair {
+		k.h.waiting = append(k.h.waiting, hintConnection{client: a, server: b, start: int64(i / 4), end: int64(i/4 + 900), over: int64(i/4 + 900),
+			kind: hintDialogue | hintTLS, encrypted: true, serverPort: uint16(1024 + i*37%60000), clientPort: uint16(1024 + i%60000), toServer: 1, toClient: 1, packets: 1})
+	}
+	began := time.Now()
+	k.h.advance(0)
+	if d := time.Since(began); d > 10*time.Second {
+		t.Errorf("got %v for %d connections, want less than 10 s", d, 20*heldOfPair)
+	}
+	if got := k.ports(); got != nil {
+		t.Errorf("got %v, want none", got)
 	}
 }
 

@@ -156,12 +156,12 @@ func TestScenarioHint(t *testing.T) {
 				k.dialogue(8888, 60, 100+100*i, 199+100*i)
 			}
 			for i := range 80 {
-				k.call(24500+i%4, 10, 8000, 6, 0, 105+6*i, 107+6*i)
+				k.call(24500+i%8, 10, 8000, 6, 0, 105+6*i, 107+6*i)
 			}
 		}},
 		{name: "an idle socket, and transfers that it does not command", make: func(k *talk) {
 			for i := range 3 {
-				k.call(8888, 12, 40, 12, 40, 100+100*i, 199+100*i)
+				k.call(8888, 40, 40, 40, 40, 100+100*i, 199+100*i)
 			}
 			for i := range 30 {
 				k.call(50000+7*i, 6, 0, 10, 9000, 105+9*i, 108+9*i)
@@ -191,8 +191,27 @@ func TestScenarioHint(t *testing.T) {
 				k.call(50000+7*i, 6, 0, 10, 9000, 105+40*i, 107+40*i)
 			}
 		}},
+		{name: "many services under TLS, beside a channel that stays open", make: func(k *talk) {
+			for i := range 6 {
+				k.call(8888, 80, 4000, 80, 9000, 100+500*i, 590+500*i)
+			}
+			for i := range 200 {
+				k.call(30000+37*i%59, 13, 1200+i, 20, 15000+i, 105+15*i, 108+15*i)
+			}
+		}},
+		{name: "many services under TLS, without a channel", make: func(k *talk) {
+			for i := range 200 {
+				k.call(30000+37*i%59, 13, 1200+i, 20, 15000+i, 105+15*i, 108+15*i)
+			}
+		}},
 		{name: "RPC by 135", make: func(k *talk) { rpc(k, 135) }},
 		{name: "RPC by another port mapper", make: func(k *talk) { rpc(k, 4135) }},
+		{name: "RPC with many services", make: func(k *talk) {
+			for i := range 40 {
+				k.call(4135, 7, 340, 7, 430, 100+20*i, 106+20*i)
+				k.call(49664+i, 12, 1300+i, 11, 1900, 101+20*i, 105+20*i)
+			}
+		}},
 		{name: "peers behind one address", make: func(k *talk) {
 			for i := range 40 {
 				k.call(51000+i, 60, 2500, 70, 40000, 100+5*i, 500+5*i)
