@@ -53,24 +53,46 @@ const (
 	maxDeviation = 0.6
 )
 
+// situation is what is measured under one name: for each seed a Config.
+type situation struct {
+	name   string
+	config func(seed uint64) simulate.Config
+}
+
+func situations() []situation {
+	all := []situation{{"anything", simulate.Anything}}
+	for _, p := range simulate.Presets() {
+		all = append(all, situation{p.Name, func(uint64) simulate.Config { return p.Config }})
+	}
+	return all
+}
+
+// measured returns the score of a situation.
+func measured(t *testing.T, s situation) *Score {
+	t.Helper()
+	total, n := &Score{}, seeds
+	if !*long {
+		n = 1
+	}
+	for seed := HeldOut; seed < HeldOut+n; seed++ {
+		c := s.config(uint64(seed))
+		if !*long {
+			c.Sessions, c.Transfers = min(c.Sessions, short), min(cmp.Or(c.Transfers, shortTransfers), shortTransfers)
+		}
+		one, err := Measure(c, uint64(seed), analyze.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		total.Add(one)
+	}
+	return total
+}
+
 func TestAccuracy(t *testing.T) {
 	var names []string
 	var scores []*Score
-	for _, p := range simulate.Presets() {
-		n, c := seeds, p.Config
-		if !*long {
-			n = 1
-			c.Sessions, c.Transfers = min(c.Sessions, short), min(cmp.Or(c.Transfers, shortTransfers), shortTransfers)
-		}
-		total := &Score{}
-		for seed := range uint64(n) {
-			s, err := Measure(c, HeldOut+seed, analyze.Options{})
-			if err != nil {
-				t.Fatal(err)
-			}
-			total.Add(s)
-		}
-		names, scores = append(names, p.Name), append(scores, total)
+	for _, s := range situations() {
+		names, scores = append(names, s.name), append(scores, measured(t, s))
 	}
 	all := Total(scores)
 	if *long {

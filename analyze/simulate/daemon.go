@@ -87,7 +87,7 @@ type text struct {
 	lines                               int
 }
 
-// line takes a text apart. Each line ends in CR LF.
+// line makes the text of one or more lines. Each ends in CR LF.
 func line(lines ...string) text {
 	s := strings.Join(lines, "\r\n") + "\r\n"
 	t := text{lines: len(lines)}
@@ -276,7 +276,7 @@ var (
 		login: []verb{user, pass, pwd}, secure: []verb{pbsz, prot}, after: []verb{typ, size}, epsv: true, lists: list,
 		patience: 30 * time.Second, probes: 60 * time.Second, leaves: politely, external: true,
 	}
-	curlHead = software{
+	curlDated = software{
 		login: []verb{user, pass, pwd, cwd}, secure: []verb{pbsz, prot}, before: []verb{mdtm}, after: []verb{typ, size}, epsv: true, lists: nlst,
 		patience: 300 * time.Second, probes: 60 * time.Second, leaves: politely,
 	}
@@ -291,7 +291,7 @@ var (
 		login: []verb{user, pass, cwd}, secure: []verb{pbsz, prot}, before: []verb{typ}, lists: mlsd, browses: true, patience: 20 * time.Second, stubborn: true, leaves: silently,
 	}
 	winSCP = software{
-		login: []verb{user, pass, syst, feat, opts, pwd}, secure: []verb{pbsz, prot}, before: []verb{typ}, after: []verb{}, lists: mlsd, browses: true, early: true,
+		login: []verb{user, pass, syst, feat, opts, pwd}, secure: []verb{pbsz, prot}, before: []verb{typ}, lists: mlsd, browses: true, early: true,
 		patience: 15 * time.Second, stubborn: true, noops: 30 * time.Second, leaves: silently, external: true,
 	}
 	fileZilla = software{
@@ -312,7 +312,7 @@ var (
 
 // softwareOf is what runs on each operating system.
 var softwareOf = [...][]*software{
-	Linux:   {&curl, &curlHead, &lftp, &lftp, &ftplib, &ftplibWalk, &commonsNet, &commonsNetPolling},
+	Linux:   {&curl, &curlDated, &lftp, &lftp, &ftplib, &ftplibWalk, &commonsNet, &commonsNetPolling},
 	Windows: {&winSCP, &winSCP, &fileZilla, &fileZilla, &ftpExe, &curl, &commonsNet, &ftplib},
 	MacOS:   {&fileZilla, &curl, &lftp, &ftplib},
 }

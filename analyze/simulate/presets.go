@@ -1,6 +1,9 @@
 package simulate
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // A Preset is a situation with a name. Its Config lacks the seed.
 type Preset struct {
@@ -54,4 +57,31 @@ func Presets() []Preset {
 			Rich: true, Clients: 6, Servers: 3, Sessions: 300, Parallelism: 4, IPv6: 0.7, Decoys: 0.5, Scans: 0.2, TLS: 0.3,
 		}},
 	}
+}
+
+// Anything returns a situation in which everything is drawn by the seed, the
+// one of the Config too: what holds for the presets alone does not hold here.
+func Anything(seed uint64) Config {
+	rnd := rand.New(rand.NewPCG(seed, 0x616e797468696e67))
+	n := func(lo, hi int) int { return lo + rnd.IntN(hi-lo+1) }
+	now := func(p, most float64) float64 { // 0, but with the probability p
+		if rnd.Float64() < p {
+			return most * rnd.Float64()
+		}
+		return 0
+	}
+	c := Config{
+		Seed: seed, Duration: time.Duration(n(20, 150)) * time.Minute, Clients: n(1, 9), Servers: n(1, 6), Sessions: n(80, 350),
+		Parallelism: n(1, 7), All: rnd.Float64() < 0.2, Cron: now(0.5, 1), Transfers: 1 + 9*rnd.Float64()*rnd.Float64(),
+		Think: time.Duration(10*rnd.ExpFloat64()*rnd.ExpFloat64()*float64(time.Second)) + time.Millisecond,
+		Size:  1e3 * float64(n(1, 1000)), Rate: 1e5 * float64(n(1, 200)), RTT: time.Duration(n(2, 200)) * time.Millisecond,
+		Window: time.Minute, Rich: rnd.Float64() < 0.75, NATGateways: n(1, 2), NATAddresses: n(1, 2), PacketLoss: now(0.5, 0.02),
+		Loss: now(0.2, 0.05), Late: time.Duration(now(0.2, 60) * float64(time.Second)), Decoys: rnd.Float64(), Scans: now(0.7, 0.5),
+		BruteForce: int(now(0.2, 3)), BlockedReplies: now(0.2, 0.4), BlockedPassive: now(0.2, 0.4),
+		TLS: rnd.Float64(), Active: now(0.4, 0.2), Idle: now(0.4, 0.3), IPv6: now(0.2, 0.5),
+	}
+	if rnd.Float64() < 0.2 {
+		c.Window = 10 * time.Minute
+	}
+	return c
 }

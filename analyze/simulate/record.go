@@ -172,7 +172,7 @@ func (t *tap) flush(r *recorder) {
 // keep adds a record to its object. The log is the objects of its time: what
 // ends before or later is in others.
 func (r *recorder) keep(e entry) bool {
-	if e.end < 0 || e.end >= int32(r.w.Duration/time.Second) {
+	if e.end < 0 || int64(e.end) >= int64(r.w.Duration/time.Second) {
 		return false
 	}
 	for int(e.end)/object >= len(r.objects) {

@@ -12,8 +12,13 @@ import (
 	"ephemera/ingest/flow"
 )
 
-// each runs a test on every preset with some seeds.
+// each runs a test on every preset, and on anything, with some seeds.
 func each(t *testing.T, seeds uint64, test func(t *testing.T, x *Traffic)) {
+	t.Run("anything", func(t *testing.T) {
+		for seed := range 2 * seeds {
+			test(t, Run(Anything(seed)))
+		}
+	})
 	for _, p := range Presets() {
 		t.Run(p.Name, func(t *testing.T) {
 			for seed := range seeds {
@@ -22,6 +27,25 @@ func each(t *testing.T, seeds uint64, test func(t *testing.T, x *Traffic)) {
 				test(t, Run(c))
 			}
 		})
+	}
+}
+
+// Anything holds what the presets hold.
+func TestAnything(t *testing.T) {
+	seen := map[int]bool{}
+	for seed := range uint64(5) {
+		c := Anything(seed)
+		if !reflect.DeepEqual(c, Anything(seed)) {
+			t.Fatalf("seed %d gives two situations", seed)
+		}
+		x := Run(c)
+		if len(x.Sessions) < c.Sessions/2 || len(x.Records) < 6*len(x.Sessions) {
+			t.Errorf("seed %d: %d sessions and %d records of %d sessions", seed, len(x.Sessions), len(x.Records), c.Sessions)
+		}
+		seen[len(x.Records)] = true
+	}
+	if len(seen) < 5 {
+		t.Errorf("5 seeds give %d situations", len(seen))
 	}
 }
 
