@@ -52,7 +52,7 @@ $(VERSITYGW):
 
 .PHONY: accuracy
 accuracy: ## measure the inference on simulated traffic
-	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -args -accuracy
+	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -timeout 30m -args -accuracy
 
 .PHONY: check
 check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little

@@ -371,6 +371,7 @@ func (c *comparison) counts(r *analyze.Result) {
 		off := s.DataConnections - count[i]
 		c.score.CountExact.count(off == 0)
 		c.score.CountNear.count(-1 <= off && off <= 1)
+		c.score.CountInside.count(s.DataLow <= count[i] && count[i] <= s.DataHigh)
 	}
 }
 
