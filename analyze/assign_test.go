@@ -210,13 +210,10 @@ func TestAssignLarge(t *testing.T) {
 	}
 	for name, p := range map[string]problem{
 		"one class":            {rows: []int{n}, cols: []int{n}, pairs: []pairing{{0, 0, 3}}},
-		"random":               near(func(i, j int) float64 { return float64(rng.IntN(30)) }),
 		"fractions":            near(func(i, j int) float64 { return rng.Float64() * 30 }),
-		"all late":             near(func(i, j int) float64 { return math.Abs(float64(i - j + 7)) }),
 		"all want the nearest": near(func(i, j int) float64 { return float64(j % 64) }),
 	} {
 		t.Run(name, func(t *testing.T) {
-			p.pairs = slices.DeleteFunc(slices.Clone(p.pairs), func(q pairing) bool { return q.j >= len(p.cols) })
 			begin := time.Now()
 			got := assign(p.rows, p.cols, p.pairs, 40)
 			took := time.Since(begin)

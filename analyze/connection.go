@@ -32,6 +32,9 @@ type Connection struct {
 	Mapping float64
 	Others  []*Leg
 	unnamed int
+	// attached is the confidence that Inside belongs to Client; 0 when one of
+	// them is missing.
+	attached float64
 
 	Start, End int64
 }
@@ -191,7 +194,7 @@ func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (ta
 			if (l.HasHeader || !l.Interface.NAT) && l.Header.Dst != c.Tuple.Dst {
 				continue
 			}
-			if cost := timeCost(c.Client.Start, l.Start) + countCost(c.Client.FromInitiator.Accepted, l.FromInitiator.Packets()); cost < aloneCost {
+			if cost := roadCost(c.Client, l); cost < aloneCost {
 				pairs = append(pairs, pairing{i, j, cost})
 			}
 		}
@@ -201,11 +204,26 @@ func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (ta
 		for _, p := range ps {
 			if p.n > 0 {
 				*slot(cs[i]) = legs[p.col]
+				cs[i].attached = min(1, p.mean)
 				taken[p.col] = true
 			}
 		}
 	}
 	return taken
+}
+
+// maxRoadCost bounds what different counts cost at two interfaces of one
+// five-tuple: records may be lost at one of them.
+const maxRoadCost = 20
+
+// roadCost compares the leg at the initiator's interface with the next one on
+// the way, at another interface with other aggregation intervals.
+func roadCost(first, next *Leg) float64 {
+	counts := countCost(first.FromInitiator.Accepted, next.FromInitiator.Packets()) +
+		countCost(first.FromInitiator.AcceptedBytes, next.FromInitiator.Bytes())/2 +
+		countCost(next.FromResponder.Accepted, first.FromResponder.Packets()) +
+		countCost(next.FromResponder.AcceptedBytes, first.FromResponder.Bytes())/2
+	return timeCost(first.Start, next.Start) + min(maxRoadCost, counts)
 }
 
 // joinServers gives legs at servers' interfaces to the connections that came

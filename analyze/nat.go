@@ -18,7 +18,7 @@ import (
 const (
 	// aloneCost is the cost of leaving a leg without its match, which
 	// happens when records were lost (SKIPDATA) or the log begins or ends.
-	aloneCost = 40
+	aloneCost = 24
 	// startSlack is the farthest apart that two views of one start can be:
 	// flow logs may give it up to 60 s late.
 	startSlack = 65
@@ -124,10 +124,11 @@ type trace struct {
 
 // traceKey holds what tells traces apart.
 type traceKey struct {
-	server  flow.Addr // not valid when the log does not say
-	gateway string    // the only one that it can have passed; empty when that is not known
-	stand   bool      // of the client's interface, which stands in for the gateway's
-	windows uint64    // hash of all windows; two that share one, of 2^64, would be taken for equals
+	server  flow.Addr  // not valid when the log does not say
+	nat     *Interface // the gateway's, of an outside leg
+	gateway string     // the only one that an inside leg can have passed; empty when that is not known
+	stand   bool       // of the client's interface, which stands in for the gateway's
+	windows uint64     // hash of all windows; two that share one, of 2^64, would be taken for equals
 }
 
 // A flowSum is one direction of a trace.
@@ -197,7 +198,7 @@ func insideTraces(cs []*Connection, t topology) []*trace {
 func outsideTraces(legs []*Leg) []*trace {
 	return traces(len(legs), func(j int) trace {
 		tr := trace{leg: legs[j]}
-		tr.server = legs[j].Header.Dst
+		tr.server, tr.nat = legs[j].Header.Dst, legs[j].Interface
 		return tr
 	})
 }
@@ -269,7 +270,10 @@ func (c *Connection) mapTo(legs []*Leg, cols []*trace, row *trace, ps []portion,
 		c.Tuple.Dst = c.Outside.Header.Dst
 	}
 	own := prob(ps[slices.IndexFunc(ps, func(p portion) bool { return p.col == col })])
-	c.Mapping = min(1, own) * cmp.Or(c.Mapping, 1)
+	c.Mapping = min(1, own)
+	if c.Inside != nil && c.Client != nil {
+		c.Mapping *= c.attached
+	}
 	near := slices.DeleteFunc(slices.Clone(ps), func(p portion) bool { return prob(p) <= nearProbability*own })
 	slices.SortStableFunc(near, func(a, b portion) int { return cmp.Compare(prob(b), prob(a)) })
 	for _, p := range near {
@@ -350,7 +354,7 @@ func (p *pairer) pair(i, j int) {
 	if r.server.IsValid() && r.server != c.server {
 		return
 	}
-	if g := c.leg.Interface.GatewayID; r.gateway != "" && g != "" && r.gateway != g {
+	if g := c.nat.GatewayID; r.gateway != "" && g != "" && r.gateway != g {
 		return
 	}
 	if cost := translationCost(r, c); cost < aloneCost {
@@ -494,7 +498,7 @@ func wayCost(in, out *trace, forward bool) float64 {
 	}
 	switch {
 	case a.windows == 0 || b.windows == 0:
-		whole += ownTimeCost(in.start, out.start)
+		return min(whole, float64(windowCost*max(a.windows, b.windows))) + ownTimeCost(in.start, out.start)
 	case !alike:
 		whole += splitCost + min(6, ownTimeCost(a.last, b.last))
 	default:
