@@ -80,7 +80,7 @@ func TestMappingsOfSimulatedTraffic(t *testing.T) {
 		{"bursts in the default format", func(c *simulate.Config) { c.BruteForce = 2 }, nil, 0.999},
 		{"bursts through several gateways", func(c *simulate.Config) { c.BruteForce, c.NATGateways, c.NATAddresses = 2, 2, 3 }, nil, 0.999},
 		{"windows of ten minutes", func(c *simulate.Config) { c.BruteForce, c.Window = 2, 10*time.Minute }, nil, 0.999},
-		{"late", func(c *simulate.Config) { c.BruteForce, c.LateStart = 2, time.Minute }, nil, 0.999},
+		{"late", func(c *simulate.Config) { c.BruteForce, c.Late = 2, time.Minute }, nil, 0.999},
 		{"windows lost", func(c *simulate.Config) { c.Rich, c.BruteForce, c.Loss = true, 2, 0.05 }, nil, 0.999},
 		{"windows lost in the default format", func(c *simulate.Config) { c.BruteForce, c.Loss, c.NATGateways = 2, 0.05, 2 }, nil, 0.999},
 		{"replies blocked", func(c *simulate.Config) { c.BruteForce, c.BlockedReplies, c.BlockedPassive = 2, 0.3, 0.3 }, nil, 0.999},
