@@ -258,4 +258,7 @@ func TestWrite(t *testing.T) {
 			t.Errorf("no %s in\n%s", want, &b)
 		}
 	}
+	if strings.Contains(b.String(), "NaN") {
+		t.Errorf("a share of nothing in\n%s", &b)
+	}
 }

@@ -63,7 +63,10 @@ func writePairing(w io.Writer, mode string, names []string, scores []*Score, of 
 		if d.Found.All == 0 && d.True.All == 0 && i < len(names)-1 {
 			continue
 		}
-		mean := fmt.Sprintf("%.2f", float64(d.Candidates)/float64(d.Found.N))
+		mean := "-"
+		if d.Found.N > 0 {
+			mean = fmt.Sprintf("%.2f", float64(d.Candidates)/float64(d.Found.N))
+		}
 		rows = append(rows, table.Row{names[i], d.One.fraction(), d.Several.fraction(), d.Several, d.ClaimTrue, d.ClaimFound, d.Covered, mean})
 	}
 	render(t, rows)
