@@ -212,6 +212,7 @@ func (b browser) diagramIsLegible(t *testing.T) {
 
 func (b browser) sortsAndSearches(t *testing.T) {
 	p := b.open(t, fixture(), "light")
+	expect(p, `[...document.querySelectorAll("#sessions-grid .tabulator-row [tabulator-field=data]")].map((e) => e.textContent).join()`, "5,4 (4-5),2 (1-3)")
 	header := `#data_connections-grid .tabulator-col[tabulator-field="length"]`
 	p.run(chromedp.Click(chromedp.CSS(header)))
 	expect(p, firstCell("data_connections", "data_id"), "d1")

@@ -110,7 +110,7 @@ func fixtureSession(n int, start, end string, port, natPort uint16, data int, ou
 		ID: fmt.Sprintf("s%d", n), ClientAddr: addr("10.0.2.15"), ClientPort: port,
 		ServerAddr: addr("203.0.113.10"), ServerPort: 21, ClientInterface: clientENI,
 		NATAddr: addr("10.0.1.20"), NATPort: natPort, NATInterface: natENI,
-		Start: at(start), End: at(end), Mode: "passive", TLS: "unknown", DataConnections: data,
+		Start: at(start), End: at(end), Mode: "passive", TLS: "unknown", DataConnections: data, DataLow: data, DataHigh: data,
 		BytesToServer: 1840, BytesToClient: 2912, Outcome: outcome, Confidence: 1,
 	}
 }
@@ -123,6 +123,7 @@ func fixtureSessions() []analyze.Session {
 	}
 	s[0].DiedAt, s[0].Cause = "P4", "data connections stopped by "+publicACL+" rule *"
 	s[2].Cause, s[2].Confidence = "control connection silent for 431 s", 0.95
+	s[1].DataHigh, s[2].DataConnections, s[2].DataLow = 5, 2, 1
 	return s
 }
 
@@ -130,7 +131,7 @@ func fixtureData() []analyze.DataConnection {
 	var data []analyze.DataConnection
 	for i := range 12 {
 		d := analyze.DataConnection{
-			ID: fmt.Sprintf("d%d", i+1), SessionID: fmt.Sprintf("s%d", 1+i/5), Candidates: []string{}, Confidence: 0.9731,
+			ID: fmt.Sprintf("d%d", i+1), SessionID: fmt.Sprintf("s%d", 1+i/5), Candidates: []string{fmt.Sprintf("s%d", 1+i/5)}, Confidence: 0.9731, FTPProbability: 0.998,
 			Mode: "passive", ClientAddr: addr("10.0.2.15"), ClientPort: uint16(40200 + 36*i),
 			ServerAddr: addr("203.0.113.10"), ServerPort: uint16(50003 + 8*i),
 			Start: at("10:03:00") + analyze.Time(400*i), End: at("10:03:06") + analyze.Time(405*i),

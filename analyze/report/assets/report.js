@@ -30,6 +30,10 @@
 
   const percent = (p) => (p === null || p === undefined ? "" : Math.round(p * 100) + " %");
 
+  // counted gives "3 (2-4)": the likeliest number, and the range that holds
+  // the right one, unless that is one number.
+  const counted = (n, low, high) => (low === high ? number(n) : number(n) + " (" + number(low) + "-" + number(high) + ")");
+
   const probability = (p) => (p === null || p === undefined ? "" : p.toLocaleString("en-US", { maximumSignificantDigits: 2 }));
 
   function endpoint(addr, port) {
@@ -74,6 +78,7 @@
     row.rejected_by = rejectedBy(row);
     row.length = row.start && row.end ? (Date.parse(row.end) - Date.parse(row.start)) / 1000 : null;
     row.backtest = row.backtest_total ? number(row.backtest_lost) + " of " + number(row.backtest_total) : "";
+    row.data = counted(row.data_connections, row.data_connections_low, row.data_connections_high);
     row.text = Object.values(row).flat().filter((v) => v !== null && v !== "").join(" ").toLowerCase();
     return row;
   }
@@ -112,7 +117,7 @@
   const words = (field, title, tip, width) => column(field, title, tip, width ?? 300);
   const outcome = () => column("outcome", "Outcome", "How it ended: ok, blocked by a rule of the VPC, refused by the server, no-answer from outside, no-data, idle-timeout at the NAT gateway, or incomplete at the log's edge.", 142, { formatter: badge });
   const diedAt = () => column("died_at", "Died at", "The last point that it reached, P1 to P6, or the server.", 108);
-  const confidence = () => column("confidence", "Confidence", "How far the log decides: 100 % when no other reading comes near.", 132, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" });
+  const confidence = (tip) => column("confidence", "Confidence", tip ?? "How far the log decides: 100 % when no other reading comes near.", 132, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" });
   const length = () => column("length", "Length", "From the first packet to the last.", 110, { hozAlign: "right", headerHozAlign: "right", formatter: show(duration), sorter: "number" });
   const session = (title, frozen) => column("session_id", title, "Choose a session to see only what belongs to it.", 160, { formatter: sessionButton, frozen });
 
@@ -126,7 +131,7 @@
       address("nat", "NAT", "The address and port that the NAT gateway gave the control connection."),
       column("mode", "Mode", "passive: the client opens data connections; active: the server does.", 95),
       column("tls", "TLS", "implicit on port 990; otherwise a flow log cannot tell.", 95),
-      count("data_connections", "Data", "Data connections that belong to it.", 80),
+      column("data", "Data", "Data connections that belong to it: the likeliest number, and the range that holds the right one with 95 %, where the log does not decide it.", 105, { hozAlign: "right", headerHozAlign: "right", sorter: (a, b, x, y) => x.getData().data_connections - y.getData().data_connections }),
       size("bytes_to_server", "To server", "Bytes of the control connection."),
       size("bytes_to_client", "To client", "Bytes of the control connection."),
       confidence(),
@@ -146,7 +151,8 @@
       size("bytes_to_client", "To client", "Bytes from the server to the client: downloads and listings."),
       count("packets_to_server", "Packets out", "Packets to the server.", 125),
       count("packets_to_client", "Packets in", "Packets to the client.", 120),
-      confidence(),
+      confidence("How probable it is that the first candidate is the right one."),
+      column("ftp_probability", "FTP", "How probable it is that this is an FTP data connection at all, of whichever session.", 85, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" }),
       words("candidates", "Candidates", "Sessions that it can belong to, when the log does not decide.", 180),
     ],
     nat_mappings: [
