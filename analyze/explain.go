@@ -113,15 +113,22 @@ func (e *explainer) fromInside(client, server *rules.Interface) {
 	default:
 		e.note("the route to %s leads to %s", e.t.Dst, route.Target)
 	}
-	e.step(P1, client.ID, flow.Egress, e.t, false)
+	p := pointsOf[openerOf(e.t)]
+	e.step(p[0], client.ID, flow.Egress, e.t, false)
 	switch {
 	case server != nil:
-		e.step(NoPoint, server.ID, flow.Ingress, e.t, false)
-		e.step(NoPoint, server.ID, flow.Egress, e.t.Reverse(), true)
+		e.step(p[3], server.ID, flow.Ingress, e.t, false)
+		e.step(p[4], server.ID, flow.Egress, e.t.Reverse(), true)
 	case gateway != nil:
 		e.throughNAT(gateway)
 	}
-	e.step(P6, client.ID, flow.Ingress, e.t.Reverse(), true)
+	e.step(p[7], client.ID, flow.Ingress, e.t.Reverse(), true)
+}
+
+// openerOf tells from the ports which end of FTP opened a connection, where
+// its session is not known.
+func openerOf(t flow.Tuple) opener {
+	return opener(t.Proto == flow.TCP && isActiveSource(t.SrcPort) && t.DstPort >= 1024)
 }
 
 // throughNAT adds the four points of a NAT gateway.
@@ -135,10 +142,11 @@ func (e *explainer) throughNAT(g *rules.NATGateway) {
 	}
 	outside := e.t
 	outside.Src, outside.SrcPort = own, e.natPort
-	e.step(P2, id, flow.Ingress, e.t, false)
-	e.step(P3, id, flow.Egress, outside, false)
-	e.step(P4, id, flow.Ingress, outside.Reverse(), true)
-	e.step(P5, id, flow.Egress, e.t.Reverse(), true)
+	p := pointsOf[openerOf(e.t)]
+	e.step(p[1], id, flow.Ingress, e.t, false)
+	e.step(p[2], id, flow.Egress, outside, false)
+	e.step(p[5], id, flow.Ingress, outside.Reverse(), true)
+	e.step(p[6], id, flow.Egress, e.t.Reverse(), true)
 }
 
 // fromOutside follows a flow that somebody outside opens towards an
@@ -149,8 +157,9 @@ func (e *explainer) fromOutside(server *rules.Interface) {
 		e.trace.Dropped = "a NAT gateway forwards nothing that answers nothing; the log says ACCEPT all the same"
 		return
 	}
-	e.step(NoPoint, server.ID, flow.Ingress, e.t, false)
-	e.step(NoPoint, server.ID, flow.Egress, e.t.Reverse(), true)
+	p := pointsOf[openerOf(e.t)]
+	e.step(p[3], server.ID, flow.Ingress, e.t, false)
+	e.step(p[4], server.ID, flow.Egress, e.t.Reverse(), true)
 }
 
 // step adds one point. A destination port of 0 is a port that is not known.
@@ -311,9 +320,10 @@ func Observe(records iter.Seq2[*flow.Record, error], o Options, q Query) ([]Obse
 }
 
 func observe(c *Connection, a *attributor, logEnd int64) Observation {
-	f := fateOf(c, a, logEnd)
+	by := openerOf(c.Tuple)
+	f := fateOf(c, by, a, logEnd)
 	o := Observation{Connection: c, Outcome: f.outcome, DiedAt: f.diedAt, Cause: f.cause, Network: a.history.At(c.Start)}
-	for _, s := range c.stops() {
+	for _, s := range c.stops(by) {
 		w := s.way()
 		if w.Packets() == 0 {
 			continue

@@ -35,6 +35,26 @@ func (s stop) way() Way {
 	return s.leg.FromResponder
 }
 
+// An opener is the end of FTP that opened a connection. A connection knows its
+// initiator and its responder only; which of them is the FTP client, its
+// session tells. The points of the way have their names from the client's
+// side, whoever opened it.
+type opener bool
+
+// The openers.
+const (
+	byClient opener = false
+	byServer opener = true // a data connection in active mode
+)
+
+// pointsOf names the points of the ways of both openers, in the order in which
+// the first packet and its answer pass: initiator, inside and outside of a NAT
+// gateway, responder, and back.
+var pointsOf = map[opener][8]Point{
+	byClient: {P1, P2, P3, NoPoint, NoPoint, P4, P5, P6},
+	byServer: {NoPoint, P4, P5, P6, P1, P2, P3, NoPoint},
+}
+
 // place names the stop as died_at does: an interface of the VPC that is the
 // far end is the server's.
 func (s stop) place() string {
@@ -47,26 +67,27 @@ func (s stop) place() string {
 // stops returns the points of the connection's way in the order in which
 // the first packet and its answer pass them. A point whose leg the log lacks
 // has a nil leg.
-func (c *Connection) stops() []stop {
+func (c *Connection) stops(by opener) []stop {
 	if c.Unsolicited {
 		return []stop{{P4, c.Outside, true}, {P3, c.Outside, false}}
 	}
-	s := []stop{{P1, c.Client, true}}
+	p := pointsOf[by]
+	s := []stop{{p[0], c.Client, true}}
 	if c.NAT() != nil {
-		s = append(s, stop{P2, c.Inside, true}, stop{P3, c.Outside, true})
+		s = append(s, stop{p[1], c.Inside, true}, stop{p[2], c.Outside, true})
 	}
 	if c.Server != nil {
-		s = append(s, stop{NoPoint, c.Server, true}, stop{NoPoint, c.Server, false})
+		s = append(s, stop{p[3], c.Server, true}, stop{p[4], c.Server, false})
 	}
 	if c.NAT() != nil {
-		s = append(s, stop{P4, c.Outside, false}, stop{P5, c.Inside, false})
+		s = append(s, stop{p[5], c.Outside, false}, stop{p[6], c.Inside, false})
 	}
-	return append(s, stop{P6, c.Client, false})
+	return append(s, stop{p[7], c.Client, false})
 }
 
 // point returns the point at which the leg saw the given way.
-func (c *Connection) point(l *Leg, fromInitiator bool) Point {
-	for _, s := range c.stops() {
+func (c *Connection) point(l *Leg, fromInitiator bool, by opener) Point {
+	for _, s := range c.stops(by) {
 		if s.leg == l && s.fromInitiator == fromInitiator {
 			return s.point
 		}
@@ -76,17 +97,18 @@ func (c *Connection) point(l *Leg, fromInitiator bool) Point {
 
 // fateOf follows the connection from point to point. logEnd is the last time
 // in the log.
-func fateOf(c *Connection, a *attributor, logEnd int64) fate {
+func fateOf(c *Connection, by opener, a *attributor, logEnd int64) fate {
 	if c.Unsolicited {
 		return unsolicitedFate(c, a)
 	}
-	for k, s := range c.stops() {
+	stops := c.stops(by)
+	for k, s := range stops {
 		if s.leg == nil {
 			continue
 		}
 		switch w := s.way(); {
 		case w.Packets() == 0:
-			if f, dead := silentAt(c, k); dead {
+			if f, dead := silentAt(c, by, stops, k); dead {
 				return f
 			}
 		case w.Accepted == 0:
@@ -99,7 +121,7 @@ func fateOf(c *Connection, a *attributor, logEnd int64) fate {
 	f := fate{outcome: OutcomeOK, established: true}
 	switch {
 	case refused(b):
-		return fate{outcome: OutcomeRefused, diedAt: "server", cause: "the server answered with RST"}
+		return fate{outcome: OutcomeRefused, diedAt: by.farEnd(), cause: fmt.Sprintf("the %s answered with RST", by.responder())}
 	case b.HasFlags && !b.Opened:
 		f.outcome, f.cause = OutcomeIncomplete, "it began before the log"
 	case b.HasFlags && !b.Closed && logEnd-b.lastAccept() < 60:
@@ -119,40 +141,45 @@ func stoppedAt(s stop, a *attributor) (fate, bool) {
 	return fate{}, false
 }
 
+// responder names the end of FTP that did not open the connection.
+func (by opener) responder() string {
+	if by == byServer {
+		return "client"
+	}
+	return "server"
+}
+
+// farEnd is where a connection died that came as far as its responder.
+func (by opener) farEnd() string {
+	if by == byServer {
+		return P6.String()
+	}
+	return "server"
+}
+
 // silentAt is the fate of a connection that was not seen at its k-th stop,
 // although the log has the leg: it died since the stop before.
-func silentAt(c *Connection, k int) (fate, bool) {
-	switch s := c.stops()[k]; {
+func silentAt(c *Connection, by opener, stops []stop, k int) (fate, bool) {
+	switch s := stops[k]; {
 	case s.fromInitiator:
 		return fate{}, false // records of its way out are missing; what came back tells more
-	case c.answeredBehind(k):
+	case slices.ContainsFunc(stops[k+1:], stop.answered):
 		return fate{}, false // records of this point are missing
-	case s.point == P5 && c.Outside != nil:
-		return fate{outcome: OutcomeNoAnswer, diedAt: "P4", cause: "the NAT gateway did not pass the answer on"}, true
-	case s.point == P6 && c.answeredBefore(k):
-		return fate{}, false // records of the client's interface are missing
+	case s.leg == c.Inside && c.Outside != nil:
+		return fate{outcome: OutcomeNoAnswer, diedAt: c.point(c.Outside, false, by).String(), cause: "the NAT gateway did not pass the answer on"}, true
+	case s.leg == c.Client && slices.ContainsFunc(stops[:k], stop.answered):
+		return fate{}, false // records of the initiator's interface are missing
+	case s.leg == c.Server:
+		return fate{outcome: OutcomeNoAnswer, diedAt: by.farEnd(), cause: fmt.Sprintf("it reached the %s, which did not answer", by.responder())}, true
 	}
 	if c.NAT() != nil && c.Outside == nil {
-		return fate{outcome: OutcomeNoAnswer, diedAt: P2.String(), cause: "it reached the NAT gateway, and no translated connection fits: the gateway did not forward it, or its record is missing"}, true
+		return fate{outcome: OutcomeNoAnswer, diedAt: c.point(c.Inside, true, by).String(), cause: "it reached the NAT gateway, and no translated connection fits: the gateway did not forward it, or its record is missing"}, true
 	}
 	return fate{outcome: OutcomeNoAnswer, diedAt: "server", cause: "it left the VPC and nothing came back: the far side dropped it"}, true
 }
 
-// answeredBefore reports whether an answer was seen before the k-th stop.
-func (c *Connection) answeredBefore(k int) bool {
-	for _, s := range c.stops()[:k] {
-		if !s.fromInitiator && s.way().Packets() > 0 {
-			return true
-		}
-	}
-	return false
-}
-
-// answeredBehind reports whether the answer passed a point behind the k-th
-// stop.
-func (c *Connection) answeredBehind(k int) bool {
-	return slices.ContainsFunc(c.stops()[k+1:], func(s stop) bool { return s.way().Packets() > 0 })
-}
+// answered reports whether an answer was seen at the stop.
+func (s stop) answered() bool { return !s.fromInitiator && s.way().Packets() > 0 }
 
 // unsolicitedFate is that of packets from outside to a NAT gateway.
 func unsolicitedFate(c *Connection, a *attributor) fate {

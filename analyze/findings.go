@@ -48,7 +48,7 @@ func stoppedFindings(r *Result) []Finding {
 		}
 		f := Finding{
 			Severity: Broken, Rule: u.Number,
-			Title:    fmt.Sprintf("%d of %s died %s: %s", u.Stopped, plural(u.Stopped+u.Passed, "FTP connection"), place, u.Title),
+			Title:    fmt.Sprintf("%d of %s died %s: %s", u.Stopped, plural(u.Stopped+u.Passed, "FTP connection"), place, undecidedName(u, u.Title)),
 			Evidence: u.Evidence,
 			Advice:   u.Advice,
 			Detail:   u.Why,

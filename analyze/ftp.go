@@ -169,7 +169,7 @@ func (f *ftp) asSession(c *Connection) *session {
 	if !matches(f.clients, c.Tuple.Src) || !matches(f.servers, c.Tuple.Dst) {
 		return nil
 	}
-	s := &session{conn: c, fate: fateOf(c, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
+	s := &session{conn: c, fate: fateOf(c, byClient, f.attr, f.logEnd), end: c.End, id: rowID("s", c)}
 	b := c.best()
 	s.able = s.fate.established && b.FromInitiator.Accepted >= ableToServer && b.FromResponder.Accepted >= ableToClient
 	return s
@@ -350,7 +350,7 @@ func (f *ftp) candidate(c *Connection, o *openSessions) *dataConn {
 	if len(d.candidates) == 0 {
 		return nil
 	}
-	d.fate = fateOf(c, f.attr, f.logEnd)
+	d.fate = fateOf(c, opener(d.active), f.attr, f.logEnd)
 	return d
 }
 

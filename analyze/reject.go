@@ -19,12 +19,35 @@ type denial struct {
 	isDefault  bool
 	also       []string
 	words      string // what denied, for people
+	ground     ground
 	evidence   string
 	confidence float64
 
 	packets, bytes uint64
 	records        int
 	start, end     int64
+}
+
+// A ground is what the cause of a denial is known from.
+type ground uint8
+
+// The grounds.
+const (
+	groundRules   ground = iota // the rules in force
+	groundRecord                // the record's reject-reason
+	groundLog                   // the rules are not known; what the log leaves
+	groundRefuted               // the rules that are known allow it
+)
+
+// either is what the log alone leaves of a first packet.
+const either = "the security group or the network ACL"
+
+// name names what denied, in a sentence about several connections.
+func (d denial) name() string {
+	if d.cause != CauseSG || d.ground != groundRules {
+		return d.words
+	}
+	return strings.ReplaceAll(d.id, ";", " and ") + " (no rule allows it)"
 }
 
 // same reports whether two denials have one cause and can be one row.
@@ -72,9 +95,9 @@ func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
 func (a *attributor) explain(l *Leg, w window) denial {
 	switch w.reason {
 	case reasonBPA:
-		return denial{cause: CauseBPA, confidence: 1, words: "VPC block public access", evidence: "reject-reason is BPA"}
+		return denial{cause: CauseBPA, confidence: 1, ground: groundRecord, words: "VPC block public access", evidence: "reject-reason is BPA"}
 	case reasonEC:
-		return denial{cause: CauseEncryption, confidence: 1, words: "VPC encryption controls", evidence: "reject-reason is EC"}
+		return denial{cause: CauseEncryption, confidence: 1, ground: groundRecord, words: "VPC encryption controls", evidence: "reject-reason is EC"}
 	}
 	check := a.check(l, w)
 	late, why := lateness(l, w)
@@ -208,9 +231,9 @@ func lateConfidence(l *Leg, check rules.Check) float64 {
 func undecided(l *Leg, w window, check rules.Check) denial {
 	_, _, reply := l.way(w.forward)
 	known := len(check.Verdicts) > 0
-	d := denial{cause: CauseUndetermined, confidence: 0.5, evidence: ruleEvidence(check)}
+	d := denial{cause: CauseUndetermined, confidence: 0.5, ground: groundLog, evidence: ruleEvidence(check)}
 	if known && !check.Unknown {
-		d.words = "not what the snapshot says"
+		d.ground, d.words = groundRefuted, "not what the snapshot says"
 		d.evidence = "the snapshot's rules allow it, so other rules were in force then: " + d.evidence
 		return d
 	}
@@ -224,7 +247,7 @@ func undecided(l *Leg, w window, check rules.Check) denial {
 		d.words = "the network ACL of the interface's subnet"
 		d.evidence = joinNotes("it answers a flow that was accepted here; a stateful security group lets answers pass", d.evidence)
 	default:
-		d.words = "the security group or the network ACL"
+		d.words = either
 		d.evidence = joinNotes("a first packet can be rejected by the security group or by the network ACL", d.evidence)
 	}
 	return d

@@ -363,11 +363,13 @@ type RuleUse struct {
 	Purpose   string         `json:"purpose"`
 	ChosenBy  string         `json:"port_chosen_by"`
 	Entries   []string       `json:"entries"` // the entries that decide today, in words
-	// Allowed, Used and Attempted are port ranges at this rule. Allowed is
-	// empty when the rules are not known.
-	Allowed   []string `json:"allowed"`
-	Used      []string `json:"used"`
-	Attempted []string `json:"attempted"`
+	// RulesKnown tells whether the snapshot has the filter. Allowed, Used and
+	// Attempted are port ranges at this rule; Allowed is empty, too, when the
+	// rules are not known.
+	RulesKnown bool     `json:"rules_known"`
+	Allowed    []string `json:"allowed"`
+	Used       []string `json:"used"`
+	Attempted  []string `json:"attempted"`
 	// Passed and Stopped count FTP connections here.
 	Passed  int `json:"passed"`
 	Stopped int `json:"stopped"`

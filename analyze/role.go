@@ -26,10 +26,14 @@ type roles struct {
 // isFTP reports whether the connection is an FTP control or data connection.
 func (r roles) isFTP() bool { return r.session != nil || r.data != nil }
 
+// opener tells which end of FTP opened the connection. What is not FTP was
+// opened by its client.
+func (r roles) opener() opener { return opener(r.data != nil && r.data.active) }
+
 // purpose names what the packets of one way are for, and who picked the port
 // that they go to.
 func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
-	active := r.data != nil && r.data.active
+	active := r.opener() == byServer
 	switch {
 	case !h.fromInitiator:
 		purpose, chosenBy = purposeReply, ChosenClient
@@ -108,14 +112,18 @@ func (r roles) hops(c *Connection) []hop {
 // allStops returns the stops of the way through the NAT gateway even if the
 // connection died before it.
 func (r roles) allStops(c *Connection) []stop {
-	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP() || c.Server != nil {
-		return c.stops()
+	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP() || c.Server != nil || r.opener() == byServer {
+		return c.stops(r.opener())
 	}
 	return []stop{{P1, c.Client, true}, {P2, nil, true}, {P3, nil, true}, {P4, nil, false}, {P5, nil, false}, {P6, c.Client, false}}
 }
 
 // imagine completes a hop that has no leg, or whose packets never came.
 func (r roles) imagine(c *Connection, h hop) (hop, bool) {
+	h.reply = h.reply || !h.fromInitiator && !h.reached
+	if r.opener() == byServer {
+		return h, h.iface != nil && h.peer().IsValid() // no NAT gateway lets it in
+	}
 	gateway := c.NAT()
 	if gateway == nil && c.Client != nil {
 		gateway = r.gateway[c.Client.Interface]
@@ -135,7 +143,6 @@ func (r roles) imagine(c *Connection, h hop) (hop, bool) {
 			h.tuple = flow.Tuple{Src: gateway.Addr, Dst: c.Tuple.Dst, DstPort: c.Tuple.DstPort, Proto: c.Tuple.Proto}
 		}
 	}
-	h.reply = h.reply || !h.fromInitiator && !h.reached
 	return h, h.iface != nil && h.peer().IsValid()
 }
 
@@ -146,7 +153,7 @@ func rejects(c *Connection, a *attributor, r roles, confidence float64) []Reject
 		for _, fromInitiator := range []bool{true, false} {
 			a.verify(l, fromInitiator)
 			for _, d := range a.denials(l, fromInitiator) {
-				row := rejectedFlow(l, c.point(l, fromInitiator), fromInitiator, d)
+				row := rejectedFlow(l, c.point(l, fromInitiator, r.opener()), fromInitiator, d)
 				row.SessionID = r.sessionID(confidence)
 				rows = append(rows, row)
 			}

@@ -61,13 +61,20 @@ type ruleUse struct {
 	passed, stopped int
 	stoppedBy       map[string]bool
 	denies          map[string]bool // those of stoppedBy that are an entry of their own, not the default
+	grounds         map[ground]*groundUse
+}
+
+// groundUse counts the stopped connections of one ground.
+type groundUse struct {
+	stopped int
+	by      map[string]bool // what denied
 }
 
 func (d *demand) use(k ruleKey) *ruleUse {
 	u := d.uses[k]
 	if u == nil {
 		u = &ruleUse{key: k, byServer: map[flow.Addr]*rules.PortBitmap{}, peers: map[flow.Addr]bool{},
-			entries: map[string]bool{}, stoppedBy: map[string]bool{}, denies: map[string]bool{}}
+			entries: map[string]bool{}, stoppedBy: map[string]bool{}, denies: map[string]bool{}, grounds: map[ground]*groundUse{}}
 		d.uses[k] = u
 	}
 	return u
@@ -128,6 +135,13 @@ func (u *ruleUse) stop(h hop, f fate) {
 		u.stopped++
 		u.stoppedPorts.Add(h.tuple.DstPort)
 		u.stoppedBy[f.denial.words] = true
+		g := u.grounds[f.denial.ground]
+		if g == nil {
+			g = &groundUse{by: map[string]bool{}}
+			u.grounds[f.denial.ground] = g
+		}
+		g.stopped++
+		g.by[f.denial.name()] = true
 		if f.denial.cause == CauseNACL && f.denial.rule != 0 && !f.denial.isDefault {
 			u.denies[f.denial.words] = true
 		}
@@ -144,10 +158,10 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 		Passed: u.passed, Stopped: u.stopped, StoppedBy: sortedKeys(u.stoppedBy),
 	}
 	row.Title = ruleTitle(row)
-	some, every := d.allowedFor(u)
-	row.Allowed = ranges(some)
+	some, every, known := d.allowedFor(u)
+	row.RulesKnown, row.Allowed = known, ranges(some)
 	row.Used, row.Attempted = ranges(d.show(k, used, some)), ranges(d.show(k, attempted, rules.PortSet{}))
-	p := d.propose(u, some, every)
+	p := d.propose(u, some, every, known)
 	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), sentence(p.why)
 	row.Others = ranges(p.others)
 	row.Advice, row.Evidence = u.advice(row), u.evidence(row)
@@ -222,34 +236,52 @@ func ruleTitle(r RuleUse) string {
 }
 
 // allowedFor returns the ports that the filter lets through for some, and for
-// every one of the rule's peers, by the newest snapshot. Both are empty when
-// the rules are not known.
-func (d *demand) allowedFor(u *ruleUse) (some, every rules.PortSet) {
+// every one of the rule's peers, by the newest snapshot. Known is false, and
+// both are empty, when that does not have the filter.
+func (d *demand) allowedFor(u *ruleUse) (some, every rules.PortSet, known bool) {
 	every = rules.AllPorts()
 	for a := range u.peers {
 		k := slotKey{layer: u.key.layer, filter: u.key.filter, direction: u.key.dir, proto: flow.TCP}
 		s, ok := d.allowed(k, netip.PrefixFrom(a.Netip(), a.Netip().BitLen()))
 		if !ok {
-			return rules.PortSet{}, rules.PortSet{}
+			return rules.PortSet{}, rules.PortSet{}, false
 		}
 		some, every = some.Union(s), every.Intersect(s)
 	}
-	return some, every
+	return some, every, true
 }
 
 // advice says what to change when the rule stops connections.
 func (u *ruleUse) advice(row RuleUse) string {
-	ports, place := strings.Join(row.Proposal, ", "), fmt.Sprintf("%s (%s)", cmp.Or(row.Name, row.FilterID), row.FilterID)
+	ports, place := strings.Join(row.Proposal, ", "), row.FilterID
+	if row.Name != "" && row.Name != row.FilterID {
+		place = fmt.Sprintf("%s (%s)", row.Name, row.FilterID)
+	}
 	switch {
 	case row.Verdict != VerdictFix:
 		return ""
-	case len(row.Allowed) == 0 && len(u.entries) == 0:
-		return fmt.Sprintf("See that the %s lets tcp %s through. With the rules (--network), the entry is named.", row.Name, ports)
+	case u.grounds[groundRecord] != nil && len(u.grounds) == 1:
+		return fmt.Sprintf("Change %s; no entry of %s helps.", strings.Join(row.StoppedBy, " and "), place)
+	case !row.RulesKnown && u.grounds[groundRules] == nil:
+		return fmt.Sprintf("See that the %s lets tcp %s through. With the rules (--network), the entry is named.", undecidedName(row, row.Name), ports)
 	case len(u.denies) > 0:
 		return fmt.Sprintf("In %s take away %s, or put an entry with a lower number before it that allows tcp %s.",
 			place, strings.Join(sortedKeys(u.denies), " and "), ports)
 	}
-	return fmt.Sprintf("Allow tcp %s in %s.", ports, place)
+	words := fmt.Sprintf("Allow tcp %s in %s.", ports, place)
+	if row.Point == P6 && row.Purpose == purposeData && row.Filter == rules.SG.String() {
+		words += " Passive mode would do without it."
+	}
+	return words
+}
+
+// undecidedName puts both filters into a text that names the network ACL of a
+// place where the log does not tell which of them stopped connections.
+func undecidedName(row RuleUse, text string) string {
+	if !slices.Contains(row.StoppedBy, either) {
+		return text
+	}
+	return strings.Replace(text, "network ACL of ", "security group or network ACL of ", 1)
 }
 
 // evidence says what the count of stopped connections stands on.
@@ -257,11 +289,11 @@ func (u *ruleUse) evidence(row RuleUse) string {
 	if u.stopped == 0 {
 		return ""
 	}
-	by := strings.Join(row.StoppedBy, ", ")
-	words := fmt.Sprintf("The rules then in force name %s for all %d", by, u.stopped)
-	if len(u.entries) == 0 && len(row.Allowed) == 0 {
-		words = fmt.Sprintf("The rules are not known; the log alone leaves %s for all %d", by, u.stopped)
+	var parts []string
+	for _, g := range sortedKeys(u.grounds) {
+		parts = append(parts, u.groundWords(g))
 	}
+	words := strings.Join(parts, ". ")
 	if u.passed == 0 {
 		return words + ". Nothing passed here."
 	}
@@ -270,6 +302,28 @@ func (u *ruleUse) evidence(row RuleUse) string {
 		words += ", let through by " + strings.Join(row.Entries, ", ")
 	}
 	return words + "." + u.apart()
+}
+
+// groundWords says what was stopped on one ground.
+func (u *ruleUse) groundWords(g ground) string {
+	use := u.grounds[g]
+	by := strings.Join(sortedKeys(use.by), ", ")
+	which := fmt.Sprintf("%d of %d", use.stopped, u.stopped)
+	switch {
+	case u.stopped == 1:
+		which = "the one"
+	case use.stopped == u.stopped:
+		which = fmt.Sprintf("all %d", u.stopped)
+	}
+	switch g {
+	case groundRecord:
+		return fmt.Sprintf("The records' reject-reason names %s for %s", by, which)
+	case groundLog:
+		return fmt.Sprintf("The rules are not known; the log alone leaves %s for %s", by, which)
+	case groundRefuted:
+		return fmt.Sprintf("The snapshot's rules allow %s, so other rules were in force then", which)
+	}
+	return fmt.Sprintf("The rules then in force name %s for %s", by, which)
 }
 
 // apart tells the ports that passed from those that were stopped, if they do
@@ -293,7 +347,7 @@ type proposal struct {
 // propose judges one rule. Who picks the port decides: a fixed port needs no
 // range, a NAT gateway's range cannot be narrowed whatever was observed, a
 // server's passive range and a client's ephemeral range can.
-func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
+func (d *demand) propose(u *ruleUse, some, every rules.PortSet, known bool) proposal {
 	attempted := u.attempted.Set()
 	var p proposal
 	switch u.key.chosenBy {
@@ -307,7 +361,7 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet) proposal {
 		p = clientProposal(attempted)
 	}
 	p = d.keepOthers(u, p)
-	return judge(u, p, some, every)
+	return judge(u, p, some, every, known)
 }
 
 // clientProposal is for ports that the clients' operating systems pick.
@@ -316,7 +370,7 @@ func clientProposal(attempted rules.PortSet) proposal {
 	if !ok {
 		return proposal{verdict: VerdictKeep, ports: rules.Ports(natRange), why: "the observed ports fit no operating system's range"}
 	}
-	return proposal{verdict: VerdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all %d observed ones lie in the range of %s", attempted.Len(), k.name)}
+	return proposal{verdict: VerdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all observed ones (%d) lie in the range of %s", attempted.Len(), k.name)}
 }
 
 // passivePorts covers each server's observed data ports from the lowest to
@@ -407,16 +461,19 @@ const worthNarrowing = 0.25
 
 // judge compares the proposal with what is allowed now for some and for every
 // one of the rule's peers.
-func judge(u *ruleUse, p proposal, some, every rules.PortSet) proposal {
+func judge(u *ruleUse, p proposal, some, every rules.PortSet, known bool) proposal {
 	missing := p.ports.Subtract(every)
 	saved := float64(some.Subtract(p.ports).Len())
 	switch {
-	case u.stopped > 0 && !some.IsEmpty() && !missing.IsEmpty():
+	case u.stopped > 0 && known && !missing.IsEmpty():
 		p.verdict = VerdictFix
 		p.why = fmt.Sprintf("it stops connections: %s is not allowed; %s", list(rules.Cover(missing, DefaultEntries)), p.why)
 	case u.stopped > 0:
 		p.verdict = VerdictFix
 		p.why = "it stops connections; " + p.why
+	case known && some.IsEmpty() && u.passed == 0:
+		p.verdict = VerdictFix
+		p.why = "it allows none of these ports, and no connection came as far as here; " + p.why
 	case p.verdict == VerdictNarrow && !some.IsEmpty() && saved < worthNarrowing*float64(some.Len()):
 		p.verdict = VerdictKeep
 		p.why = "narrowing it would save little; " + p.why

@@ -44,7 +44,7 @@ func TestScenarioActiveMode(t *testing.T) {
 				"10.0.0.7:40000 > 203.0.113.10:21 14p/820b 12p/1200b 100..130",
 				"203.0.113.10:20 > 10.0.0.7:40001 3p/180b 0p/0b 105..108 dies S1",
 			},
-			want: []string{"reject sg sg-client 3p"},
+			want: []string{"reject P6 sg sg-client 3p"},
 		},
 		{
 			name: "active and passive in one session",

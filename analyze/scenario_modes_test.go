@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"ephemera/ingest/flow"
 )
 
 // Edits of the network.
@@ -349,4 +351,154 @@ func TestScenarioOneVPC(t *testing.T) {
 			},
 		},
 	})
+}
+
+// An active data connection that the client's own filters stop dies at the
+// client's interface, on its way in from the server: P6.
+func TestScenarioActiveStoppedAtTheClient(t *testing.T) {
+	const control = "10.0.1.5:40000 > 10.0.2.9:21 24p/1420b 20p/2000b 100..130"
+	play(t, []scenario{
+		{
+			name: "active from 989, stopped by the security group",
+			net:  []string{"eni eni-10.0.0.7 10.0.0.7 subnet-public sg-client"},
+			calls: []string{
+				"10.0.0.7:40000 > 203.0.113.10:990 38p/4200b 34p/7300b 100..160",
+				"203.0.113.10:989 > 10.0.0.7:40001 3p/180b 0p/0b 105..112 dies S1"},
+			want: []string{
+				"session 10.0.0.7:40000 > 203.0.113.10:990 active 1 blocked at P6",
+				"data 10.0.0.7:40001 > 203.0.113.10:989 active of 40000 blocked at P6", "reject P6 sg sg-client 3p",
+			},
+		},
+		{
+			name: "EPRT, stopped by the security group",
+			net:  sixSubnet,
+			calls: []string{
+				"[2600:1f18::5]:40000 > [2001:db8::10]:21 18p/1450b 16p/1800b 100..130",
+				"[2001:db8::10]:20 > [2600:1f18::5]:40001 3p/240b 0p/0b 105..112 dies S1",
+			},
+			want: []string{
+				"session [2600:1f18::5]:40000 > [2001:db8::10]:21 active 1 blocked at P6",
+				"data [2600:1f18::5]:40001 > [2001:db8::10]:20 active of 40000 blocked at P6", "reject P6 sg sg-six 3p",
+			},
+		},
+		{
+			name: "EPRT, stopped by the network ACL, and the security group behind it",
+			net:  append(slices.Clone(sixSubnet), "acl-six in 90 deny tcp 40001 ::/0"),
+			calls: []string{
+				"[2600:1f18::5]:40000 > [2001:db8::10]:21 18p/1450b 16p/1800b 100..130",
+				"[2001:db8::10]:20 > [2600:1f18::5]:40001 3p/240b 0p/0b 105..112 dies S1",
+			},
+			want: []string{
+				"session [2600:1f18::5]:40000 > [2001:db8::10]:21 active 1 blocked at P6",
+				"data [2600:1f18::5]:40001 > [2001:db8::10]:20 active of 40000 blocked at P6", "reject P6 nacl acl-six 90 3p also sg-six",
+			},
+		},
+		{
+			name:  "active, stopped by the client's security group",
+			net:   serverSubnet,
+			calls: []string{control, "10.0.2.9:20 > 10.0.1.5:40001 3p/180b 0p/0b 105..112 dies S1"},
+			want: []string{
+				"session 10.0.1.5:40000 > 10.0.2.9:21 active 1 blocked at P6",
+				"data 10.0.1.5:40001 > 10.0.2.9:20 active of 40000 blocked at P6", "reject P6 sg sg-client 3p",
+			},
+		},
+	})
+}
+
+// What is said of a filter that stops active mode names the place, and what
+// the conclusion stands on.
+func TestScenarioActiveModeWords(t *testing.T) {
+	const (
+		control = "[2600:1f18::5]:40000 > [2001:db8::10]:21 18p/1450b 16p/1800b 100..130"
+		data    = "[2001:db8::10]:20 > [2600:1f18::5]:40001 3p/240b 0p/0b 105..112 dies S1"
+		more    = "[2001:db8::10]:20 > [2600:1f18::5]:40003 3p/240b 0p/0b 118..124 dies S1"
+	)
+	for _, x := range []struct {
+		name                    string
+		net, calls              []string
+		title, evidence, advice string
+	}{
+		{
+			name: "the security group has no rule", net: sixSubnet, calls: []string{control, data, more},
+			title:    "2 of 2 FTP connections died at P6: sg-six inbound: data from the servers",
+			evidence: "The rules then in force name sg-six (no rule allows it) for all 2. Nothing passed here.",
+			advice:   "Allow tcp 32768-65535 in sg-six. Passive mode would do without it.",
+		},
+		{
+			name: "the network ACL has an entry", net: append(slices.Clone(sixSubnet), "acl-six in 90 deny tcp 40001 ::/0"), calls: []string{control, data},
+			title:    "1 of 1 FTP connection died at P6: acl-six inbound: data from the servers",
+			evidence: "The rules then in force name acl-six rule 90 deny tcp 40001 from ::/0 for the one. Nothing passed here.",
+			advice:   "In acl-six take away acl-six rule 90 deny tcp 40001 from ::/0, or put an entry with a lower number before it that allows tcp 32768-65535.",
+		},
+		{
+			name: "the snapshot allows it", net: append(slices.Clone(sixSubnet), "sg-six in all ::/0"), calls: []string{control, data},
+			title:    "1 of 1 FTP connection died at P6: acl-six inbound: data from the servers",
+			evidence: "The snapshot's rules allow the one, so other rules were in force then. Nothing passed here.",
+			advice:   "Allow tcp 32768-65535 in acl-six.",
+		},
+		{
+			name: "the rules are not known", calls: []string{control, data, "[2600:1f18::5]:40100 > [2001:db8::99]:443 9p/900b 9p/900b 100..110"},
+			title:    "1 of 1 FTP connection died at P6: security group or network ACL of eni-2600:1f18::5 inbound: data from the servers",
+			evidence: "The rules are not known; the log alone leaves the security group or the network ACL for the one. Nothing passed here.",
+			advice:   "See that the security group or network ACL of eni-2600:1f18::5 lets tcp 32768-65535 through. With the rules (--network), the entry is named.",
+		},
+	} {
+		inFormats(t, func(t *testing.T, f logFormat) {
+			t.Run(x.name, func(t *testing.T) {
+				var o Options
+				if x.net != nil {
+					o.Network = network(t, x.net...)
+				}
+				got := analysed(t, calls(f, x.calls...), o).Findings[0]
+				if got.Title != x.title || got.Evidence != x.evidence || got.Advice != x.advice {
+					t.Errorf("got  %q\n     %q\n     %q\nwant %q\n     %q\n     %q", got.Title, got.Evidence, got.Advice, x.title, x.evidence, x.advice)
+				}
+			})
+		})
+	}
+}
+
+// The points of an active data connection are named from the client's side,
+// by the rules as in the log.
+func TestActiveModeIsExplainedFromTheClient(t *testing.T) {
+	h := network(t, sixSubnet...)
+	q := Query{Flow: flow.Tuple{Src: mustAddr("2001:db8::10"), SrcPort: 20, Dst: mustAddr("2600:1f18::5"), DstPort: 40001, Proto: flow.TCP}}
+	trace, err := Explain(h.At(scenarioStart), q.Flow, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if died := trace.DiedAt(); died == nil || died.Point != P6 {
+		t.Errorf("by the rules it dies at %v, want P6", died)
+	}
+	inFormats(t, func(t *testing.T, f logFormat) {
+		os, err := Observe(stream(calls(f, "[2001:db8::10]:20 > [2600:1f18::5]:40001 3p/240b 0p/0b 105..112 dies S1")), Options{Network: h}, q)
+		if err != nil || len(os) != 1 {
+			t.Fatalf("got %d connections and %v, want one", len(os), err)
+		}
+		if os[0].DiedAt != "P6" || len(os[0].Points) != 1 || os[0].Points[0].Point != P6 {
+			t.Errorf("got %+v, want it to die at P6", os[0])
+		}
+	})
+}
+
+// A client that lets an active data connection in and does not answer, or
+// answers with RST, is where it ends.
+func TestScenarioActiveModeEndsAtTheClient(t *testing.T) {
+	for answer, want := range map[string]string{
+		"3p/180b 0p/0b 105..112":     "no-answer at P6: it reached the client, which did not answer",
+		"1p/60b 1p/40b 105..105 rst": "refused at P6: the client answered with RST",
+	} {
+		inFormats(t, func(t *testing.T, f logFormat) {
+			r := analysed(t, calls(f, "10.0.0.7:40000 > 203.0.113.10:21 14p/820b 12p/1200b 100..130", "203.0.113.10:20 > 10.0.0.7:40001 "+answer),
+				Options{Network: network(t, publicClient...)})
+			for d := range r.Data.All() {
+				if got := fmt.Sprintf("%s at %s: %s", d.Outcome, d.DiedAt, d.Cause); got != want {
+					t.Errorf("got %s, want %s", got, want)
+				}
+			}
+			if r.Data.Len() != 1 {
+				t.Errorf("got %d data connections, want 1", r.Data.Len())
+			}
+		})
+	}
 }

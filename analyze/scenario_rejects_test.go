@@ -246,7 +246,11 @@ func TestScenarioRejectsWithoutSnapshot(t *testing.T) {
 func TestScenarioRejectReason(t *testing.T) {
 	for reason, want := range map[string]string{"BPA": "reject P1 bpa 3p", "EC": "reject P1 encryption 3p"} {
 		rs := records("eni-10.0.1.5 egress 10.0.1.5:40000 > 203.0.113.10:21 3p/180b 100..107 REJECT SYN pkt 10.0.1.5 > 203.0.113.10 reason " + reason)
-		expect(t, analysed(t, rs, Options{Network: network(t)}), want, "session 10.0.1.5:40000 > 203.0.113.10:21 none 0 blocked at P1")
+		r := analysed(t, rs, Options{Network: network(t)})
+		expect(t, r, want, "session 10.0.1.5:40000 > 203.0.113.10:21 none 0 blocked at P1")
+		if f := r.Findings[0]; !strings.HasPrefix(f.Evidence, "The records' reject-reason names VPC ") || !strings.HasPrefix(f.Advice, "Change VPC ") {
+			t.Errorf("got %q and %q, want them to name what the record names", f.Evidence, f.Advice)
+		}
 		expect(t, analysed(t, rs, Options{Network: network(t, "acl-private out 90 deny tcp 21 0.0.0.0/0")}), want)
 		expect(t, analysed(t, rs, Options{}), want)
 	}

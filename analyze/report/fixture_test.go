@@ -78,7 +78,7 @@ func fixtureRules() []analyze.RuleUse {
 		return analyze.RuleUse{Number: n, Title: title, Filter: filter, FilterID: id, Name: name, Direction: d, Point: p, Peer: peer, Purpose: purpose, ChosenBy: chosenBy, StoppedBy: []string{}, Proposal: []string{}}
 	}
 	ports := func(u analyze.RuleUse, entry, allowed, used, attempted string, passed int, verdict, proposal, why string) analyze.RuleUse {
-		u.Entries, u.Allowed, u.Used, u.Attempted = []string{entry}, []string{allowed}, []string{used}, []string{attempted}
+		u.RulesKnown, u.Entries, u.Allowed, u.Used, u.Attempted = true, []string{entry}, []string{allowed}, []string{used}, []string{attempted}
 		u.Passed, u.Verdict, u.Why = passed, verdict, why
 		if proposal != "" {
 			u.Proposal = []string{proposal}

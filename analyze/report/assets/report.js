@@ -319,11 +319,13 @@
 
   // ---- details of a rule in the diagram
 
+  const allowedText = (rule, unknown) => rule.allowed.join(", ") || (rule.rules_known ? "none" : unknown);
+
   function ruleDetails(rule) {
     const list = element("dl");
     const line = (name, text) => { if (text) list.append(element("dt", "", name), element("dd", "", text)); };
     line("Filter", [rule.filter_id, rule.name].filter(Boolean).join(" "));
-    line("Allowed", rule.allowed.join(", "));
+    line("Allowed", allowedText(rule, ""));
     line("Used", rule.used.join(", "));
     line("Entries", rule.entries.join("; "));
     line("Passed", number(rule.passed));
@@ -522,8 +524,7 @@
   // lacking are the ports that connections needed and that are not allowed;
   // none when it is not known what is allowed.
   function lacking(rule) {
-    const allowed = rule.allowed.map(parseRange);
-    return allowed.length ? without(rule.attempted.map(parseRange), allowed) : [];
+    return rule.rules_known ? without(rule.attempted.map(parseRange), rule.allowed.map(parseRange)) : [];
   }
 
   function rangeBars(label, ranges, thickness, order, fill, border) {
@@ -532,7 +533,7 @@
   }
 
   function portsChart(c) {
-    const describe = (rule) => "rule " + rule.number + " allows " + (rule.allowed.join(", ") || "unknown ports") + ", used " + (rule.used.join(", ") || "none");
+    const describe = (rule) => "rule " + rule.number + " allows " + allowedText(rule, "unknown ports") + ", used " + (rule.used.join(", ") || "none");
     const canvas = place("ports", data.rules?.length ? "Ports: " + data.rules.map(describe).join("; ") : "", 130 + 38 * (data.rules?.length ?? 0));
     if (!canvas) return null;
     return new Chart(canvas, {
