@@ -18,7 +18,7 @@ func findings(r *Result, f *ftp, hs []hint) []Finding {
 	fs = append(fs, idleFinding(f)...)
 	fs = append(fs, activeFinding(r)...)
 	fs = append(fs, hintFindings(hs, f.control)...)
-	fs = append(fs, ambiguityFinding(r)...)
+	fs = append(fs, ambiguityFinding(r, f.confidence)...)
 	fs = append(fs, narrowFinding(r)...)
 	if r.Sessions.Len() == 0 {
 		fs = append(fs, Finding{Severity: Info, Title: "No FTP session was found",
@@ -171,18 +171,58 @@ func joinPorts(ports []uint16) string {
 	return strings.Join(words, ",")
 }
 
-func ambiguityFinding(r *Result) []Finding {
-	n := 0
+// ambiguityFinding counts the data connections that are given to no session,
+// and what giving each to its likeliest one would be worth: the sum of the
+// probabilities is how many are right on average.
+func ambiguityFinding(r *Result, confidence float64) []Finding {
+	several, doubtful, right := 0, 0, 0.0
 	for d := range r.Data.All() {
-		if d.SessionID == "" {
-			n++
+		switch {
+		case d.SessionID != "":
+			continue
+		case len(d.Candidates) > 1:
+			several++
+		default:
+			doubtful++
 		}
+		right += d.Confidence
 	}
+	n := several + doubtful
 	if n == 0 {
 		return nil
 	}
-	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %d data connections fit several sessions", n, r.Data.Len()),
-		Detail: "One client had several control connections to the server at the same time, and the log does not tell which of them a data connection belongs to. The table names the candidates. What died, where and why does not depend on it."}}
+	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %s %s given to no session", n, plural(r.Data.Len(), "data connection"), are(n)),
+		Detail: ambiguityWords(several, doubtful, confidence) + " The table names the sessions that fit, with their probabilities. " +
+			guessWords(n, right) + " What died, where and why does not depend on it."}}
+}
+
+// ambiguityWords says why data connections were given to no session: several
+// sessions fit, or one does, and not well.
+func ambiguityWords(several, doubtful int, confidence float64) string {
+	least := fmt.Sprintf("%.4g %%", 100*confidence)
+	switch {
+	case doubtful == 0:
+		return fmt.Sprintf("Several sessions with the server were open at the time, and none of them is the right one with at least %s.", least)
+	case several == 0:
+		return fmt.Sprintf("Only one session fits each, with less than %s: it may be of a session that the log lacks, or no FTP.", least)
+	}
+	return fmt.Sprintf("For %d of them several sessions were open at the time, and none is the right one with at least %s; each of the other %d fits one only, with less: it may be of a session that the log lacks, or no FTP.",
+		several, least, doubtful)
+}
+
+// guessWords says what the best guesses would be worth.
+func guessWords(n int, right float64) string {
+	if n == 1 {
+		return fmt.Sprintf("The likeliest one (--confidence 0) would be right with %.0f %%.", 100*right)
+	}
+	return fmt.Sprintf("If each went to the likeliest (--confidence 0), about %.0f of %d would be right.", right, n)
+}
+
+func are(n int) string {
+	if n == 1 {
+		return "is"
+	}
+	return "are"
 }
 
 // narrowFinding sums up which of the rules could be narrowed, and to what.

@@ -462,8 +462,9 @@ func (d *dataConn) row(confidence float64) DataConnection {
 	if r.Confidence >= confidence {
 		r.SessionID = d.best().id
 	}
-	for _, s := range d.credible() {
+	for k, s := range d.credible() {
 		r.Candidates = append(r.Candidates, s.id)
+		r.Probabilities = append(r.Probabilities, round(d.shares[k]))
 	}
 	if a, p, ok := c.NATPort(); ok {
 		r.NATAddr, r.NATPort = a, p

@@ -215,7 +215,9 @@ type DataConnection struct {
 	SessionID string `json:"session_id,omitzero"`
 	// Candidates are the fewest sessions that are the right one with a
 	// probability of 95 %, if the connection is FTP data; the likeliest first.
-	Candidates []string `json:"candidates"`
+	// Probabilities are, for each, that it is FTP data of that session.
+	Candidates    []string  `json:"candidates"`
+	Probabilities []float64 `json:"candidate_probabilities"`
 	// Confidence is the probability that the first candidate is right, and
 	// FTPProbability that the connection is FTP data of any session.
 	Confidence      float64   `json:"confidence"`

@@ -234,6 +234,8 @@ func (b browser) narrowsToASession(t *testing.T) {
 	expect(p, shown("nat_mappings"), "7 of 15")
 	expect(p, shown("rejects"), "2 of 7")
 	expect(p, `[...document.querySelectorAll("#data_connections-grid [tabulator-field=session_id] .soft")].map((e) => e.textContent).join()`, "ambiguous")
+	expect(p, `document.querySelector("#data_connections-grid [tabulator-field=session_id]:has(.soft)").title`, "Given to no session, since none is probable enough: s2 60 %, s3 40 %")
+	expect(p, firstCell("data_connections", "fits"), "s2 97 %")
 	expect(p, `document.getElementById("focus-counts").textContent`, "6 data connections2 rejects7 NAT mappings")
 	expect(p, `document.querySelectorAll("#sessions-grid .tabulator-row.focused").length`, 1)
 	p.run(chromedp.Click(chromedp.CSS("#focus-clear")))

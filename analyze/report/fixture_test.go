@@ -131,7 +131,7 @@ func fixtureData() []analyze.DataConnection {
 	var data []analyze.DataConnection
 	for i := range 12 {
 		d := analyze.DataConnection{
-			ID: fmt.Sprintf("d%d", i+1), SessionID: fmt.Sprintf("s%d", 1+i/5), Candidates: []string{fmt.Sprintf("s%d", 1+i/5)}, Confidence: 0.9731, FTPProbability: 0.998,
+			ID: fmt.Sprintf("d%d", i+1), SessionID: fmt.Sprintf("s%d", 1+i/5), Candidates: []string{fmt.Sprintf("s%d", 1+i/5)}, Probabilities: []float64{0.9731}, Confidence: 0.9731, FTPProbability: 0.998,
 			Mode: "passive", ClientAddr: addr("10.0.2.15"), ClientPort: uint16(40200 + 36*i),
 			ServerAddr: addr("203.0.113.10"), ServerPort: uint16(50003 + 8*i),
 			Start: at("10:03:00") + analyze.Time(400*i), End: at("10:03:06") + analyze.Time(405*i),
@@ -144,7 +144,8 @@ func fixtureData() []analyze.DataConnection {
 		}
 		data = append(data, d)
 	}
-	data[11].SessionID, data[11].Candidates, data[11].Confidence = "", []string{"s2", "s3"}, 0.5
+	data[11].SessionID, data[11].Candidates = "", []string{"s2", "s3"}
+	data[11].Probabilities, data[11].Confidence = []float64{0.6, 0.398}, 0.6
 	return data
 }
 

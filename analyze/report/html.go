@@ -105,7 +105,7 @@ type grid struct {
 func newGrids(r *analyze.Result) []grid {
 	about := map[string][2]string{
 		"sessions":         {"Sessions", "One row a control connection. Choose a session to see only its data connections, mappings and rejects."},
-		"data_connections": {"Data connections", "One row a data connection, or an attempt at one. Without a session, the log does not decide between the candidates."},
+		"data_connections": {"Data connections", "One row a data connection, or an attempt at one. An ambiguous one is given to no session, since none is probable enough; the candidates are the sessions that fit, each with the probability that it is the right one."},
 		"nat_mappings":     {"NAT mappings", "A client's connection and the port that the NAT gateway gave it."},
 		"rejects":          {"Rejected flows", "One row a flow that was rejected at one interface, and what rejected it."},
 		"port_ranges":      {"Port ranges", "One row a filter, direction, peer and purpose: the destination ports that connections needed there, for all traffic of the subnet."},

@@ -118,7 +118,7 @@ func withoutLibraries(page []byte) []byte {
 func TestColumns(t *testing.T) {
 	want := map[string]string{
 		"sessions":         "session_id client_addr client_port server_addr server_port client_interface nat_addr nat_port nat_interface start end mode tls data_connections data_connections_low data_connections_high bytes_to_server bytes_to_client outcome died_at cause confidence",
-		"data_connections": "data_id session_id candidates confidence ftp_probability mode client_addr client_port server_addr server_port start end packets_to_server packets_to_client bytes_to_server bytes_to_client nat_addr nat_port outcome died_at cause",
+		"data_connections": "data_id session_id candidates candidate_probabilities confidence ftp_probability mode client_addr client_port server_addr server_port start end packets_to_server packets_to_client bytes_to_server bytes_to_client nat_addr nat_port outcome died_at cause",
 		"nat_mappings":     "protocol client_addr client_port server_addr server_port client_interface nat_interface nat_addr nat_port start end confidence candidates",
 		"rejects":          "interface_id subnet_id direction point srcaddr dstaddr srcport dstport pkt_srcaddr pkt_dstaddr protocol packets bytes records start end cause cause_id rule_number rule_default also_denied_by session_id confidence evidence",
 		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges",

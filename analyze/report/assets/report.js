@@ -79,6 +79,7 @@
     row.length = row.start && row.end ? (Date.parse(row.end) - Date.parse(row.start)) / 1000 : null;
     row.backtest = row.backtest_total ? number(row.backtest_lost) + " of " + number(row.backtest_total) : "";
     row.data = counted(row.data_connections, row.data_connections_low, row.data_connections_high);
+    row.fits = (row.candidate_probabilities ?? []).map((p, i) => row.candidates[i] + " " + percent(p)).join(", ");
     row.text = Object.values(row).flat().filter((v) => v !== null && v !== "").join(" ").toLowerCase();
     return row;
   }
@@ -98,10 +99,15 @@
   const badge = (cell) => element("span", "badge " + plain(cell.getValue()).replace(/[^a-z-]/g, ""), plain(cell.getValue()));
 
   // sessionButton narrows the page to a session. Without one, a data
-  // connection is ambiguous, and a rejected flow belongs to none.
+  // connection is ambiguous, and its title says which sessions fit; a rejected
+  // flow belongs to none.
   function sessionButton(cell) {
     const id = cell.getValue();
-    if (!id) return element("span", "soft", cell.getData().candidates?.length ? "ambiguous" : "");
+    if (!id) {
+      const { fits } = cell.getData();
+      if (fits) cell.getElement().title = "Given to no session, since none is probable enough: " + fits;
+      return element("span", "soft", fits ? "ambiguous" : "");
+    }
     const button = element("button", "link", id);
     button.type = "button";
     button.addEventListener("click", (event) => { event.stopPropagation(); focusOn(id); });
@@ -140,7 +146,9 @@
     ],
     data_connections: [
       code("data_id", "Data", "The name of the data connection in this report.", 145),
-      session("Session"), outcome(), diedAt(),
+      session("Session"),
+      words("fits", "Candidates", "The fewest sessions that hold the right one with 95 %, each with the probability that it is the right one.", 190),
+      outcome(), diedAt(),
       words("cause", "Cause", "Why it ended like this."),
       moment("start", "Start", "The first packet, UTC."), length(),
       address("client", "Client", "The client's address and port."),
@@ -153,7 +161,6 @@
       count("packets_to_client", "Packets in", "Packets to the client.", 120),
       confidence("How probable it is that the first candidate is the right one."),
       column("ftp_probability", "FTP", "How probable it is that this is an FTP data connection at all, of whichever session.", 85, { hozAlign: "right", headerHozAlign: "right", formatter: show(percent), sorter: "number" }),
-      words("candidates", "Candidates", "Sessions that it can belong to, when the log does not decide.", 180),
     ],
     nat_mappings: [
       address("client", "Client", "The client's address and port."),
