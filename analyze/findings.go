@@ -193,7 +193,7 @@ func ambiguityFinding(r *Result, confidence float64) []Finding {
 	}
 	return []Finding{{Severity: Info, Title: fmt.Sprintf("%d of %s %s given to no session", n, plural(r.Data.Len(), "data connection"), are(n)),
 		Detail: ambiguityWords(several, doubtful, confidence) + " The table names the sessions that fit, with their probabilities. " +
-			guessWords(n, right) + " What died, where and why does not depend on it."}}
+			guessWords(n, right) + " Where a connection died and why does not depend on it; how a session ended does."}}
 }
 
 // ambiguityWords says why data connections were given to no session: several

@@ -9,7 +9,7 @@ func TestAmbiguityFinding(t *testing.T) {
 	const (
 		table = " The table names the sessions that fit, with their probabilities. "
 		all   = table + "If each went to the likeliest (--confidence 0), about "
-		rest  = " What died, where and why does not depend on it."
+		rest  = " Where a connection died and why does not depend on it; how a session ended does."
 	)
 	for _, x := range []struct {
 		data          []DataConnection
