@@ -263,12 +263,13 @@ func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
 
 // learningRounds is how often the model is fitted to the sessions that the
 // model before it has drawn.
-const learningRounds = 2
+const learningRounds = 3
 
 // learn fits a model to what m says of the connections.
 func (f *ftp) learn(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) *pair.Model {
 	learner := pair.NewLearner(pair.DefaultPriors())
 	pools := newPools(m, func(*dataConn) {}, func(*session) {})
+	pools.enough = learner.Full
 	pools.weighed = func(w Weighed) { learner.Add(w.Group, w.Posterior.Drawn(), w.Posterior) }
 	f.walk(cs, visitor{
 		opened: pools.open,
@@ -280,6 +281,7 @@ func (f *ftp) learn(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) *pair
 			}
 		},
 	})
+	pools.flush()
 	return learner.Model()
 }
 
@@ -303,6 +305,7 @@ func (f *ftp) decide(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) {
 			pools.add(d)
 		},
 	})
+	pools.flush()
 }
 
 // decided takes a connection whose candidates were weighed.

@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 
 	"ephemera/analyze/pair"
@@ -29,10 +30,15 @@ type pools struct {
 	decided func(*dataConn)
 	row     func(*session)
 	weighed func(Weighed)
+	// enough, when not nil, tells of groups that need not be decided.
+	enough func(*pair.Group) bool
+
+	ahead   []weighing
+	workers chan struct{}
 }
 
 func newPools(m *pair.Model, decided func(*dataConn), row func(*session)) *pools {
-	return &pools{model: m, byPair: map[pairKey]*pool{}, decided: decided, row: row}
+	return &pools{model: m, byPair: map[pairKey]*pool{}, decided: decided, row: row, workers: make(chan struct{}, runtime.GOMAXPROCS(0))}
 }
 
 func (ps *pools) open(s *session) {
@@ -76,42 +82,79 @@ func (ps *pools) add(d *dataConn) {
 	}
 }
 
-// decide decides a whole pool.
+// aheadPools is how many pools are weighed while older ones wait for their
+// turn to be finished. It is fixed, so that the number of processors changes
+// the order of nothing.
+const aheadPools = 64
+
+// A weighing is a pool that is being decided.
+type weighing struct {
+	pool  *pool
+	group *pair.Group
+	post  chan *pair.Posterior
+}
+
+// decide decides a whole pool, at the same time as others.
 func (ps *pools) decide(p *pool) {
-	g := p.group(pair.Forever)
-	post := ps.weigh(p, g)
-	for i, d := range p.data {
+	w := weighing{p, p.group(pair.Forever), make(chan *pair.Posterior, 1)}
+	if ps.enough != nil && ps.enough(w.group) {
+		return
+	}
+	go func() {
+		ps.workers <- struct{}{}
+		w.post <- pair.Decide(ps.model, w.group)
+		<-ps.workers
+	}()
+	if ps.ahead = append(ps.ahead, w); len(ps.ahead) > aheadPools {
+		ps.finishFirst()
+	}
+}
+
+// flush finishes what is being decided.
+func (ps *pools) flush() {
+	for len(ps.ahead) > 0 {
+		ps.finishFirst()
+	}
+}
+
+// finishFirst finishes the oldest pool that is being decided.
+func (ps *pools) finishFirst() {
+	w := ps.ahead[0]
+	ps.ahead = ps.ahead[1:]
+	post := <-w.post
+	ps.tell(w.pool, w.group, post)
+	for i, d := range w.pool.data {
 		d.take(post.Answers[i])
 		ps.finish(d)
 	}
-	for i, s := range p.sessions {
+	for i, s := range w.pool.sessions {
 		s.count.add(post.Counts[i])
 	}
-	for _, s := range p.sessions {
+	for _, s := range w.pool.sessions {
 		ps.release(s)
 	}
 }
 
-// weigh decides a group.
-func (ps *pools) weigh(p *pool, g *pair.Group) *pair.Posterior {
-	post := pair.Decide(ps.model, g)
-	if ps.weighed != nil {
-		w := Weighed{Group: g, Posterior: post}
-		for _, s := range p.sessions {
-			w.Sessions = append(w.Sessions, s.conn)
-		}
-		for _, d := range p.data {
-			w.Data = append(w.Data, d.conn)
-		}
-		ps.weighed(w)
+// tell tells weighed of a group.
+func (ps *pools) tell(p *pool, g *pair.Group, post *pair.Posterior) {
+	if ps.weighed == nil {
+		return
 	}
-	return post
+	w := Weighed{Group: g, Posterior: post}
+	for _, s := range p.sessions {
+		w.Sessions = append(w.Sessions, s.conn)
+	}
+	for _, d := range p.data {
+		w.Data = append(w.Data, d.conn)
+	}
+	ps.weighed(w)
 }
 
 // decideOlder decides the older half of a pool's data connections.
 func (ps *pools) decideOlder(p *pool, now int64) {
 	g := p.group(now)
-	post := ps.weigh(p, g)
+	post := pair.Decide(ps.model, g)
+	ps.tell(p, g, post)
 	half := len(p.data) / 2
 	for i, d := range p.data[:half] {
 		a := post.Answers[i]

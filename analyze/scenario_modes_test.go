@@ -200,19 +200,23 @@ func TestScenarioTransferFamily(t *testing.T) {
 					for s := range r.Sessions.All() {
 						ports[s.ID] = s.ClientPort
 					}
-					data, right := 0, 0
+					data, right, wrong := 0, 0, 0
 					for d := range r.Data.All() {
 						data++
-						if d.SessionID != "" && ports[d.SessionID] == d.ClientPort-1-(d.ClientPort-41000-1)%5 {
+						control := d.ClientPort - 1 - (d.ClientPort-41000-1)%5
+						if ports[d.Candidates[0]] == control {
 							right++
+						}
+						if d.SessionID != "" && ports[d.SessionID] != control {
+							wrong++
 						}
 						if d.ServerPort < 8192 || d.ServerPort > 8200 || d.Mode != "passive" || d.Outcome != OutcomeOK {
 							t.Errorf("got %+v, want a passive one to 8192-8200", d)
 						}
 					}
-					if r.Sessions.Len() != 20 || data != 80 || right < 72 {
-						t.Errorf("got %d sessions and %d data connections, %d given to the right session; want 20, 80, and at least 72",
-							r.Sessions.Len(), data, right)
+					if r.Sessions.Len() != 20 || data != 80 || right < 60 || wrong > 2 {
+						t.Errorf("got %d sessions and %d data connections, the best guess right for %d, %d given to a wrong session; want 20, 80, at least 60, at most 2",
+							r.Sessions.Len(), data, right, wrong)
 					}
 					if got := hinted(r); got != nil {
 						t.Errorf("got hints %q, want none", got)

@@ -1,5 +1,7 @@
 package pair
 
+import "math"
+
 // Decide returns the probabilities of a group's data connections, in their
 // order. Data connections that share no candidate, not even through others,
 // are decided apart.
@@ -29,17 +31,17 @@ func decideComponent(m *Model, g *Group) *Posterior {
 		s.greedy()
 		for sweep := range n.burnIn {
 			t := hottest - float64(hottest-1)*float64(sweep)/float64(n.burnIn)
-			s.sweep(t*m.strain, nil)
-			s.exchanges(t * m.strain)
+			s.sweep(sweep, t, nil)
+			s.exchanges(t)
 		}
-		for range n.kept {
-			s.sweep(m.strain, r.keep)
-			s.exchanges(m.strain)
+		for sweep := range n.kept {
+			s.sweep(sweep, 1, r.keep)
+			s.exchanges(1)
 			r.count(s)
 		}
 		r.draw(s)
 	}
-	r.divide(float64(n.kept * n.starts))
+	r.divide(float64(n.kept*n.starts), m.strain)
 	return r
 }
 
@@ -52,7 +54,7 @@ func (m *Model) effort(g *Group) effort {
 	case len(g.Data) == 1:
 		return effort{starts: 1, kept: 1} // the conditional is the answer
 	case len(g.Controls) == 1:
-		return effort{starts: 1, burnIn: 5, kept: 20} // hardly anything to choose
+		return effort{starts: 1, burnIn: 4, kept: 16} // hardly anything to choose
 	}
 	return effort{starts: starts, burnIn: burnIn, kept: kept}
 }
@@ -147,13 +149,13 @@ func newPosterior(g *Group) *Posterior {
 
 // keep adds the conditional probabilities of one draw: their mean is the
 // probability, with less noise than that of the draws.
-func (r *Posterior) keep(d int, p []float64) {
+func (r *Posterior) keep(d int, p []float64, weight float64) {
 	a := &r.Answers[d]
 	for k := range a.Shares {
-		a.Shares[k] += p[k]
+		a.Shares[k] += weight * p[k]
 	}
-	a.Stray += p[len(p)-2]
-	a.Foreign += p[len(p)-1]
+	a.Stray += weight * p[len(p)-2]
+	a.Foreign += weight * p[len(p)-1]
 }
 
 func (r *Posterior) count(s *state) {
@@ -171,7 +173,9 @@ func (r *Posterior) draw(s *state) {
 	}
 }
 
-func (r *Posterior) divide(n float64) {
+// divide makes means of sums, and states them with less confidence if the
+// model is strained.
+func (r *Posterior) divide(n, strain float64) {
 	for i := range r.Answers {
 		a := &r.Answers[i]
 		for k := range a.Shares {
@@ -179,6 +183,7 @@ func (r *Posterior) divide(n float64) {
 		}
 		a.Stray /= n
 		a.Foreign /= n
+		a.soften(strain)
 	}
 	for _, c := range r.Counts {
 		for k := range c {
@@ -205,4 +210,23 @@ func (r *Posterior) Drawn() []int {
 		given[i] = a.Drawn
 	}
 	return given
+}
+
+// soften brings the probabilities nearer to each other.
+func (a *Answer) soften(strain float64) {
+	sum := 0.0
+	soft := func(p *float64) {
+		*p = math.Pow(*p, 1/strain)
+		sum += *p
+	}
+	for k := range a.Shares {
+		soft(&a.Shares[k])
+	}
+	soft(&a.Stray)
+	soft(&a.Foreign)
+	for k := range a.Shares {
+		a.Shares[k] /= sum
+	}
+	a.Stray /= sum
+	a.Foreign /= sum
 }

@@ -130,8 +130,7 @@ func (l *line) gain(d int, p *pair) float64 {
 	at, _ := slices.BinarySearch(l.members, d)
 	g := p.fixed + l.timesWith(d, at) - l.timesWithout(at)
 	if l.whole {
-		f := l.model.priors.Freedom
-		g += l.costs.logDensity(l.residual.minus(p.cost), l.n+1, f) - l.costs.logDensity(l.residual, l.n, f)
+		g += l.costs.change(l.residual, l.residual.minus(p.cost), l.n, l.model.priors.Freedom)
 	}
 	for k := range l.views {
 		g += l.views[k].gain(p.from[k], p.to[k], p.packets) / l.model.priors.Clumping

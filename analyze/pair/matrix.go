@@ -17,10 +17,9 @@ func (m Matrix) dense() *mat.SymDense {
 }
 
 // diagonalize returns the rows of a transformation after which the
-// covariance base is the identity and each is diagonal, with that diagonal
-// and the logarithm of the transformation's determinant. It panics if base is
-// not positive definite.
-func diagonalize(base, each Matrix) (rows [4]vector, diagonal vector, logDet float64) {
+// covariance base is the identity and each is diagonal, with that diagonal.
+// It panics if base is not positive definite.
+func diagonalize(base, each Matrix) (rows [4]vector, diagonal vector) {
 	var chol mat.Cholesky
 	if !chol.Factorize(base.dense()) {
 		panic("pair: the covariance of totals is not positive definite")
@@ -51,9 +50,8 @@ func diagonalize(base, each Matrix) (rows [4]vector, diagonal vector, logDet flo
 		for j := range 4 {
 			rows[i][j] = to.At(i, j)
 		}
-		logDet -= math.Log(lower.At(i, i))
 	}
-	return rows, diagonal, logDet
+	return rows, diagonal
 }
 
 // solveSymmetric solves a positive definite system.
@@ -159,3 +157,25 @@ func inverseOf(rows [4]vector) (out Matrix) {
 	}
 	return out
 }
+
+// plus adds a multiple of b.
+func (m Matrix) plus(b Matrix, factor float64) Matrix {
+	for i := range m {
+		for j := range m {
+			m[i][j] += factor * b[i][j]
+		}
+	}
+	return m
+}
+
+// outer returns a multiple of v·vᵀ.
+func outer(v vector, factor float64) (m Matrix) {
+	for i := range v {
+		for j := range v {
+			m[i][j] = factor * v[i] * v[j]
+		}
+	}
+	return m
+}
+
+func (m Matrix) inverse() Matrix { return inverseOf([4]vector(m)) }

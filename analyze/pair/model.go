@@ -73,8 +73,8 @@ type Model struct {
 	tls    *costs
 	times  times
 	shapes shapeOdds
-	// strain divides all differences of log-likelihoods: above 1 the model
-	// does not fit the traffic well, and no probability shall be extreme.
+	// strain divides the differences of stated log-probabilities: above 1 the
+	// model does not fit the traffic well, and no answer shall sound sure.
 	strain float64
 	// foreign is the log-rate of connections that are not FTP; stray is the
 	// log-odds, against foreign, of what looks like FTP.
@@ -109,12 +109,20 @@ type costs struct {
 	mean   Coefficients
 	to     [4]vector // rows of the transformation
 	growth vector    // of the variances with each transfer; those of none are 1
-	logDet float64   // of the transformation
+	// spreads are those of the first numbers of transfers.
+	spreads []spread
 }
+
+// manyTransfers is how many spreads are kept: few sessions have more
+// transfers.
+const manyTransfers = 64
 
 func newCosts(p TotalsPrior, mean Coefficients) *costs {
 	c := &costs{mean: mean}
-	c.to, c.growth, c.logDet = diagonalize(p.Base, p.Each)
+	c.to, c.growth = diagonalize(p.Base, p.Each)
+	for n := range manyTransfers {
+		c.spreads = append(c.spreads, newSpread(c.growth, n))
+	}
 	return c
 }
 
@@ -142,16 +150,47 @@ func (c *costs) of(x features) vector {
 	return v
 }
 
-// logDensity returns the log-likelihood of a transformed residual after n
-// transfers.
-func (c *costs) logDensity(residual vector, n int, freedom float64) float64 {
-	q, logDet := 0.0, 0.0
-	for i, z := range residual {
-		s := 1 + float64(n)*c.growth[i]
-		q += z * z / s
-		logDet += math.Log(s)
+// spread returns the variances of the transformed totals after n transfers,
+// inverted, and the logarithm of their product's root.
+func (c *costs) spread(n int) *spread {
+	if n < len(c.spreads) {
+		return &c.spreads[n]
 	}
-	return c.logDet - logDet/2 - (freedom+4)/2*math.Log1p(q/freedom)
+	s := newSpread(c.growth, n)
+	return &s
+}
+
+// spread is how totals vary after a number of transfers.
+type spread struct {
+	inverse vector
+	logRoot float64
+}
+
+func newSpread(growth vector, n int) spread {
+	var s spread
+	for i, g := range growth {
+		v := 1 + float64(n)*g
+		s.inverse[i] = 1 / v
+		s.logRoot += math.Log(v) / 2
+	}
+	return s
+}
+
+// distance returns the squared distance of a transformed residual from what
+// is expected, in standard deviations.
+func (s *spread) distance(residual vector) float64 {
+	q := 0.0
+	for i, z := range residual {
+		q += z * z * s.inverse[i]
+	}
+	return q
+}
+
+// change returns by how much the log-density grows when one more transfer
+// turns a residual into another.
+func (c *costs) change(from, to vector, n int, freedom float64) float64 {
+	a, b := c.spread(n), c.spread(n+1)
+	return a.logRoot - b.logRoot - (freedom+4)/2*math.Log((freedom+b.distance(to))/(freedom+a.distance(from)))
 }
 
 // times are log-densities, per second, of what passes between the events of

@@ -94,7 +94,7 @@ func (v View) at(t int64) int {
 // while its control connection is silent.
 func (v View) silent(t int64) bool {
 	k := v.at(t)
-	return t > v[k].Last+1 && (k+1 == len(v) || t < v[k+1].First-1)
+	return k+1 < len(v) && t > v[k].Last+1 && t < v[k+1].First-1
 }
 
 // Data is a connection that may be a data connection.

@@ -8,11 +8,15 @@ import (
 
 // Sweeps of the sampler, each over all data connections of a group.
 const (
-	burnIn = 40 // while it cools down
-	kept   = 160
-	starts = 2
+	burnIn = 16 // while it cools down
+	kept   = 24
+	starts = 6
 	// hottest is the temperature at which a start begins.
-	hottest = 4
+	hottest = 10
+	// clearly is the probability above which a data connection is clear.
+	clearly = 0.9995
+	// restSweeps is how seldom clear ones are drawn; it divides kept.
+	restSweeps = 8
 )
 
 // States of a data connection that no control connection has: foreign is
@@ -32,6 +36,7 @@ type state struct {
 	pairs [][]pair // by data connection and candidate
 	given []int    // candidate of each data connection, or foreign
 	rng   *rand.Rand
+	clear []bool    // by data connection: hardly anything else was possible at last
 	log   []float64 // scratch for conditionals
 }
 
@@ -42,6 +47,7 @@ func newState(m *Model, g *Group, seed uint64) *state {
 	}
 	s.pairs = make([][]pair, len(g.Data))
 	s.given = make([]int, len(g.Data))
+	s.clear = make([]bool, len(g.Data))
 	for i, d := range g.Data {
 		d.x = d.features()
 		s.given[i] = foreign
@@ -131,13 +137,23 @@ func (s *state) greedy() {
 }
 
 // sweep draws each data connection anew, given the others, and tells keep of
-// the probabilities.
-func (s *state) sweep(temperature float64, keep func(d int, p []float64)) {
+// the probabilities and of how many sweeps they stand for. Those that are
+// clear are drawn in every restSweeps-th sweep only.
+func (s *state) sweep(n int, temperature float64, keep func(d int, p []float64, weight float64)) {
 	for d := range s.given {
+		weight := 1.0
+		if s.clear[d] {
+			if n%restSweeps != 0 {
+				continue
+			}
+			weight = restSweeps
+		}
 		s.take(d)
 		p := s.conditional(d, temperature)
 		if keep != nil {
-			keep(d, p)
+			keep(d, p, weight)
+		} else {
+			s.clear[d] = slices.Max(p) > clearly
 		}
 		s.give(d, s.draw(p))
 	}
@@ -151,7 +167,7 @@ func (s *state) exchanges(temperature float64) {
 		return
 	}
 	for d := range s.given {
-		if s.given[d] < 0 || len(s.pairs[d]) < 2 {
+		if s.clear[d] || s.given[d] < 0 || len(s.pairs[d]) < 2 {
 			continue
 		}
 		if s.rng.IntN(2) == 0 {
@@ -194,11 +210,17 @@ func (s *state) proposeSwap(d int, temperature float64) {
 	s.propose([]int{d}, []int{e}, from, to, temperature)
 }
 
+// longestCrossing is the most data connections that change their places at a
+// time: more are hardly ever accepted, and cost as much as a sweep.
+const longestCrossing = 200
+
 // proposeCrossing lets d's control connection and another candidate change
 // everything from d on.
 func (s *state) proposeCrossing(d int, temperature float64) {
 	from, to := s.pairs[d][s.given[d]].control, s.other(d)
-	s.propose(s.since(from, d), s.since(to, d), from, to, temperature)
+	if xs, ys := s.since(from, d), s.since(to, d); len(xs)+len(ys) <= longestCrossing {
+		s.propose(xs, ys, from, to, temperature)
+	}
 }
 
 // since returns the members of a line from data connection d on.

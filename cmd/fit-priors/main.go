@@ -13,13 +13,16 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"iter"
 	"log"
 	"math"
 	"os"
 	"path/filepath"
+	"strconv"
 
 	"ephemera/analyze"
 	"ephemera/analyze/pair"
+	"ephemera/analyze/simulate"
 	"ephemera/ingest"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
@@ -30,8 +33,16 @@ func main() {
 	measure := flag.Bool("measure", false, "print how good the priors are in place of new ones")
 	oracle := flag.Bool("oracle", false, "")
 	logs := flag.String("logs", "logs60/s3-v5", "the directory of a case's flow logs")
+	simulated := flag.Int("simulate", 0, "how many seeds of each situation of package simulate to add")
 	flag.Parse()
 	var cases []*aCase
+	if *simulated > 0 {
+		for _, p := range simulate.Presets() {
+			for seed := range uint64(*simulated) {
+				cases = append(cases, simulatedCase(p, seed+1))
+			}
+		}
+	}
 	for _, dir := range flag.Args() {
 		c, err := readCase(dir, *logs)
 		if err != nil {
@@ -54,13 +65,13 @@ func main() {
 		return
 	}
 	p := pair.StartPriors()
-	var learners []*pair.Learner
+	var lessons []pair.Lesson
 	for _, c := range cases {
-		learners = append(learners, c.learn(p))
+		lessons = append(lessons, pair.Lesson{Learner: c.learn(p), Weight: c.weight})
 	}
 	out := json.NewEncoder(os.Stdout)
 	out.SetIndent("", " ")
-	if err := out.Encode(pair.Fit(learners, p)); err != nil {
+	if err := out.Encode(pair.Fit(lessons, p)); err != nil {
 		log.Fatal(err)
 	}
 }
@@ -68,8 +79,9 @@ func main() {
 // aCase is a log with its truth.
 type aCase struct {
 	name    string
-	dir     string
-	logs    string
+	records iter.Seq2[*flow.Record, error]
+	ordered bool
+	weight  float64 // in the fit
 	network *rules.History
 	control map[flow.Tuple][]known
 	data    map[flow.Tuple][]known
@@ -83,7 +95,7 @@ type known struct {
 }
 
 func readCase(dir, logs string) (*aCase, error) {
-	c := &aCase{name: filepath.Base(dir), dir: dir, logs: logs, control: map[flow.Tuple][]known{}, data: map[flow.Tuple][]known{}}
+	c := &aCase{name: filepath.Base(dir), weight: 1, control: map[flow.Tuple][]known{}, data: map[flow.Tuple][]known{}}
 	var err error
 	if c.network, err = rules.ReadDir(filepath.Join(dir, "config")); err != nil {
 		return nil, err
@@ -125,7 +137,41 @@ func readCase(dir, logs string) (*aCase, error) {
 		}
 		c.data[k] = append(c.data[k], known{start: x.Start, id: x.Control, several: len(x.Candidates) > 1})
 	}
+	files, err := ingest.Open([]string{filepath.Join(dir, logs)}, ingest.Options{Want: analyze.WantFields})
+	if err != nil {
+		return nil, err
+	}
+	c.records, c.ordered = files.Records(context.Background()), files.Ordered()
 	return c, nil
+}
+
+// simulatedWeight is what a simulated log counts in the fit: what software
+// really does counts more than what a simulation makes of its documentation.
+const simulatedWeight = 0.1
+
+// simulatedCase is one of package simulate's situations, with a seed that no
+// measurement uses.
+func simulatedCase(p simulate.Preset, seed uint64) *aCase {
+	config := p.Config
+	config.Seed = seed
+	t := simulate.Run(config)
+	c := &aCase{name: fmt.Sprintf("%s %d", p.Name, seed), ordered: true, weight: simulatedWeight, control: map[flow.Tuple][]known{}, data: map[flow.Tuple][]known{}}
+	for i, s := range t.Sessions {
+		c.control[s.Ends] = append(c.control[s.Ends], known{start: s.Start, id: strconv.Itoa(i)})
+	}
+	for _, d := range t.Data {
+		if !d.Active {
+			c.data[d.Ends] = append(c.data[d.Ends], known{start: d.Start, id: strconv.Itoa(d.Session)})
+		}
+	}
+	c.records = func(yield func(*flow.Record, error) bool) {
+		for i := range t.Records {
+			if r := t.Records[i]; !yield(&r, nil) {
+				return
+			}
+		}
+	}
+	return c
 }
 
 func tuple(src, dst string, sport, dport uint16) (flow.Tuple, error) {
@@ -151,12 +197,8 @@ func nearest(all map[flow.Tuple][]known, c *analyze.Connection) (known, bool) {
 
 // run analyses the case.
 func (c *aCase) run(m *pair.Model, weighed func(analyze.Weighed)) {
-	s, err := ingest.Open([]string{filepath.Join(c.dir, c.logs)}, ingest.Options{Want: analyze.WantFields})
-	if err != nil {
-		log.Fatal(err)
-	}
-	r, err := analyze.Run(s.Records(context.Background()), analyze.Options{
-		Network: c.network, ControlPorts: []uint16{2121}, Ordered: s.Ordered(), Model: m, Weighed: weighed,
+	r, err := analyze.Run(c.records, analyze.Options{
+		Network: c.network, ControlPorts: []uint16{2121}, Ordered: c.ordered, Model: m, Weighed: weighed,
 	})
 	if err != nil {
 		log.Fatal(err)
