@@ -160,7 +160,7 @@ func (a *analysis) add(c *Connection) {
 // the assembler learns of it from its first record.
 func (a *analysis) mayBeFTP(c *Connection) bool {
 	t := c.Tuple
-	return t.Proto == flow.TCP && (a.ports.control[t.DstPort] || a.ports.servers[t.Src] || a.ports.servers[t.Dst] && t.DstPort >= 1024)
+	return t.Proto == flow.TCP && (a.ports.control[t.DstPort] || a.ports.servers[t.Src] || t.DstPort >= 1024 && (a.ports.servers[t.Dst] || a.ports.near[neighbourhoodOf(t.Dst)]))
 }
 
 // settle counts what a connection was rejected for, and the ports that it
@@ -178,7 +178,7 @@ func (a *analysis) finish(s *assembler) {
 	o, r := a.options, a.r
 	f := &ftp{
 		control: a.ports.control, clients: o.Clients, servers: o.Servers, attr: a.attr, logEnd: int64(s.collector.coverage.End),
-		gateway: a.gateways.ofClients(), confidence: o.Confidence, model: o.Model, weighed: o.Weighed,
+		gateway: a.gateways.ofClients(), confidence: o.Confidence, model: o.Model, passiveRange: o.passiveRange, weighed: o.Weighed,
 		session: r.Sessions.add, data: r.Data.add, settle: a.settle,
 	}
 	f.find(a.waiting.all)

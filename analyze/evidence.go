@@ -38,23 +38,20 @@ type portUse struct {
 	request  int // in the shape of a request
 	// passive is set when a candidate was not in active mode.
 	passive bool
-	// The handshakes and the transfers of encrypted sessions.
-	encryptedHandshakes, encryptedTransfers int
 }
 
 // evidence holds what all candidates together tell about each.
 type evidence struct {
-	uses    map[service]*portUse
-	median  map[flow.Addr]int      // uses of a port, the median over the server's ports
-	passive map[flow.Addr][]uint16 // different ports that look passive, in order
-	alone   map[flow.Addr]float64  // share of those ports that have no neighbour
-	// handshakes is the share of TLS handshakes among the candidates of
-	// encrypted sessions whose port has passive neighbours.
-	handshakes float64
+	uses         map[service]*portUse
+	median       map[flow.Addr]int      // uses of a port, the median over the server's ports
+	passive      map[flow.Addr][]uint16 // different ports that look passive, in order
+	alone        map[flow.Addr]float64  // share of those ports that have no neighbour
+	candidates   int
+	passiveRange func(flow.Addr, uint16) (known, inside bool)
 }
 
-func newEvidence() *evidence {
-	return &evidence{uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
+func newEvidence(passiveRange func(flow.Addr, uint16) (known, inside bool)) *evidence {
+	return &evidence{passiveRange: passiveRange, uses: map[service]*portUse{}, median: map[flow.Addr]int{}, passive: map[flow.Addr][]uint16{}, alone: map[flow.Addr]float64{}}
 }
 
 func (e *evidence) use(s service) *portUse {
@@ -78,21 +75,14 @@ func (e *evidence) see(s service, outside bool) {
 
 // add counts a candidate.
 func (e *evidence) add(d *dataConn) {
+	e.candidates++
 	u := e.use(serviceOf(d.conn))
 	u.passive = u.passive || !d.active
-	encrypted := !d.active && anyEncrypted(d.candidates)
 	switch shapeOf(d) {
 	case pair.ShapeTransfer:
 		u.transfer++
-		if encrypted {
-			u.encryptedTransfers++
-		}
 	case pair.ShapeRequest:
 		u.request++
-	case pair.ShapeHandshake:
-		if encrypted {
-			u.encryptedHandshakes++
-		}
 	}
 }
 
@@ -100,7 +90,6 @@ func (e *evidence) add(d *dataConn) {
 func (e *evidence) conclude() {
 	e.findMedians()
 	e.findPassive()
-	e.findHandshakes()
 }
 
 func (e *evidence) findMedians() {
@@ -148,25 +137,13 @@ func (e *evidence) findPassive() {
 // means anything.
 const fewPassive = 4
 
-// findHandshakes learns how often encrypted sessions encrypt their data.
-func (e *evidence) findHandshakes() {
-	handshakes, all := 0, 0
-	for s, u := range e.uses {
-		if neighbours(e.passive[s.server], s.port) > 0 {
-			handshakes += u.encryptedHandshakes
-			all += u.encryptedHandshakes + u.encryptedTransfers
-		}
-	}
-	e.handshakes = (float64(handshakes) + 1) / (float64(all) + 2)
-}
-
 // logOdds adds up the evidence that the candidate is a data connection.
 func (e *evidence) logOdds(d *dataConn) float64 {
 	if d.active {
 		return openSessionPrior + activeTerm(d.conn.Tuple.SrcPort)
 	}
 	u := e.uses[serviceOf(d.conn)]
-	return openSessionPrior + u.term(e.median[d.conn.Tuple.Dst]) + e.rangeTerm(d.conn.Tuple) + serviceTerm(d.conn.Tuple.DstPort)
+	return openSessionPrior + u.term(e.median[d.conn.Tuple.Dst]) + e.rangeTerm(d) + serviceTerm(d.conn.Tuple.DstPort) + d.elsewhereTerm()
 }
 
 // term: passive ports are drawn anew for every transfer; services keep
@@ -215,18 +192,44 @@ func neighbours(ports []uint16, p uint16) int {
 	return n
 }
 
+// What a named range is worth: other services are seldom in it, and no data
+// is outside.
+const (
+	insideRange  = 3
+	outsideRange = -12
+)
+
+// elsewhereTerm: data to another address than the control connection's is
+// rare, and connections between neighbours of a server and its clients are
+// not.
+func (d *dataConn) elsewhereTerm() float64 {
+	if d.elsewhere {
+		return -8
+	}
+	return 0
+}
+
 // rangeTerm: the density of the server's other passive ports around this one
 // against ports spread over 1024-65535. A server with a configured range has
 // none outside it; one without a range has them everywhere, and then this
 // says nothing.
-func (e *evidence) rangeTerm(t flow.Tuple) float64 {
-	ports := e.passive[t.Dst]
+//
+// Where the operator has named the range, that decides.
+func (e *evidence) rangeTerm(d *dataConn) float64 {
+	server, port := d.candidates[0].conn.Tuple.Dst, d.conn.Tuple.DstPort
+	switch known, inside := e.passiveRange(server, port); {
+	case inside:
+		return insideRange
+	case known:
+		return outsideRange
+	}
+	ports := e.passive[server]
 	if len(ports) < fewPassive {
 		return 0
 	}
 	const all, near = 65536 - 1024, 2*neighbourhood + 1
-	background := e.alone[t.Dst]
-	density := float64(neighbours(ports, t.DstPort)) / float64(len(ports)) / near
+	background := e.alone[server]
+	density := float64(neighbours(ports, port)) / float64(len(ports)) / near
 	return min(3, math.Log(background+(1-background)*density*all))
 }
 
@@ -314,6 +317,3 @@ func (s *session) encrypted() bool {
 	return s.conn.Tuple.DstPort == implicitTLS ||
 		to > encryptedToServer*int(l.FromInitiator.Accepted) || from > encryptedToClient*int(l.FromResponder.Accepted)
 }
-
-// anyEncrypted reports whether one of the sessions is under TLS.
-func anyEncrypted(ss []*session) bool { return slices.ContainsFunc(ss, (*session).encrypted) }

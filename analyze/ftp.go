@@ -81,6 +81,7 @@ type dataConn struct {
 	conn       *Connection
 	fate       fate
 	active     bool
+	elsewhere  bool       // to another address than the server's
 	candidates []*session // in the order of their likelihood, once decided
 	// shares are the probabilities of the candidates, isFTP is their sum:
 	// that it is a data connection at all.
@@ -108,9 +109,12 @@ type ftp struct {
 	gateway    map[*Interface]*Interface // see roles
 	confidence float64
 	model      *pair.Model
-	weighed    func(Weighed)
+	// passiveRange is what operators know; see Options.
+	passiveRange func(flow.Addr, uint16) (known, inside bool)
+	weighed      func(Weighed)
 
 	serving map[flow.Addr]bool       // servers of able sessions
+	near    map[netip.Prefix]bool    // their neighbourhoods
 	silence map[string]silence       // by session
 	partOf  map[connectionKey]string // the session that a later part belongs to
 	idle    int                      // sessions that a NAT gateway has forgotten
@@ -149,6 +153,7 @@ func (f *ftp) find(connections func() iter.Seq[*Connection]) {
 			m = f.learn(connections(), ev, m)
 		}
 	}
+	m.Share(ev.candidates)
 	f.decide(connections(), ev, m)
 }
 
@@ -190,6 +195,7 @@ const longestIdle = 6 * 3600
 // before it: packets of the same five-tuple without a SYN, after longer than
 // a NAT gateway remembers.
 func (f *ftp) survey(cs iter.Seq[*Connection]) {
+	f.near = map[netip.Prefix]bool{}
 	f.serving, f.silence, f.partOf = map[flow.Addr]bool{}, map[string]silence{}, map[connectionKey]string{}
 	last := recent[*session]{keep: longestIdle}
 	for c := range cs {
@@ -209,6 +215,9 @@ func (f *ftp) survey(cs iter.Seq[*Connection]) {
 		}
 		last.put(c.Tuple, s, s.end)
 		f.serving[c.Tuple.Dst] = f.serving[c.Tuple.Dst] || s.able
+		if n := neighbourhoodOf(c.Tuple.Dst); s.able && n.IsValid() {
+			f.near[n] = true
+		}
 	}
 	maps.DeleteFunc(f.serving, func(_ flow.Addr, able bool) bool { return !able })
 }
@@ -245,12 +254,12 @@ func longestSilence(c *Connection) int64 {
 
 // collect learns how the servers' ports are used.
 func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
-	e := newEvidence()
+	e := newEvidence(f.passiveRange)
 	f.walk(cs, visitor{
 		connection: func(c *Connection, d *dataConn, o *openSessions) {
 			t := c.Tuple
-			if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && f.serving[t.Dst] {
-				e.see(serviceOf(c), len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0)
+			if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && (f.serving[t.Dst] || f.near[neighbourhoodOf(t.Dst)]) {
+				e.see(serviceOf(c), len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0 && (f.serving[t.Dst] || len(o.near(c)) == 0))
 			}
 			if d != nil {
 				e.add(d)
@@ -263,14 +272,14 @@ func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
 
 // learningRounds is how often the model is fitted to the sessions that the
 // model before it has drawn.
-const learningRounds = 3
+const learningRounds = 2
 
 // learn fits a model to what m says of the connections.
 func (f *ftp) learn(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) *pair.Model {
 	learner := pair.NewLearner(pair.DefaultPriors())
 	pools := newPools(m, func(*dataConn) {}, func(*session) {})
 	pools.enough = learner.Full
-	pools.weighed = func(w Weighed) { learner.Add(w.Group, w.Posterior.Drawn(), w.Posterior) }
+	pools.weighed = func(w Weighed) { learner.Learn(w.Group, w.Posterior) }
 	f.walk(cs, visitor{
 		opened: pools.open,
 		closed: pools.close,
@@ -348,6 +357,10 @@ func (f *ftp) candidate(c *Connection, o *openSessions) *dataConn {
 		if len(d.candidates) == 0 && isActiveSource(t.SrcPort) {
 			d.active = true
 			d.candidates = o.byPair[pairKey{t.Dst, t.Src}].during(c.Start)
+		}
+		if len(d.candidates) == 0 && !f.serving[t.Dst] {
+			d.elsewhere = true
+			d.candidates = o.near(c)
 		}
 	}
 	if len(d.candidates) == 0 {

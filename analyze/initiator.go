@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"maps"
+	"net/netip"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -125,6 +126,7 @@ type portMeaning struct {
 	peers   map[endpoint]*peerCount
 	ftp     map[pairKey]bool   // who is a client of whom
 	servers map[flow.Addr]bool // who has a control port
+	near    map[netip.Prefix]bool
 }
 
 type endpoint struct {
@@ -147,7 +149,7 @@ type peerCount struct {
 const manyPeers = 4
 
 func newPortMeaning(control []uint16) *portMeaning {
-	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}}
+	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}, near: map[netip.Prefix]bool{}}
 	for _, port := range control {
 		p.control[port] = true
 	}
@@ -183,6 +185,7 @@ func (p *portMeaning) learnTuple(t flow.Tuple, at int64) {
 		}
 		p.ftp[pairKey{t.Src, t.Dst}] = true
 		p.servers[t.Dst] = true
+		p.near[neighbourhoodOf(t.Dst)] = true
 	}
 	p.count(destination(t.Reverse()), peerHash(t.Dst, t.DstPort), at)
 	p.count(destination(t), peerHash(t.Src, t.SrcPort), at)

@@ -2,6 +2,7 @@ package analyze
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -505,4 +506,35 @@ func TestScenarioActiveModeEndsAtTheClient(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A cluster tells another address for data than the one that it is called
+// by. Sessions that had transfers and no data connection of their own say so;
+// and a named passive range decides.
+func TestScenarioDataAtAnotherAddress(t *testing.T) {
+	var lines []string
+	for i := range 6 {
+		at := 100 + 40*i
+		lines = append(lines,
+			fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.10:21 22p/1290b 19p/1650b %d..%d", 40000+2*i, 20000+2*i, at, at+7),
+			fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.77:%d 6p/320b 10p/10528b %d..%d", 41000+2*i, 21000+2*i, 50000+7*i, at+2, at+3),
+			fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.77:%d 6p/320b 10p/11528b %d..%d", 42000+2*i, 22000+2*i, 50003+7*i, at+4, at+5))
+	}
+	inFormats(t, func(t *testing.T, f logFormat) {
+		named := Options{Network: network(t), PassiveRanges: []PassiveRange{{netip.MustParsePrefix("203.0.113.0/24"), 50000, 50099}}}
+		r := analysed(t, calls(f, lines...), named)
+		of := 0
+		for d := range r.Data.All() {
+			if d.SessionID != "" {
+				of++
+			}
+		}
+		if r.Sessions.Len() != 6 || of != 12 {
+			t.Errorf("got %d sessions and %d data connections with one, want 6 and 12", r.Sessions.Len(), of)
+		}
+		named.PassiveRanges[0].From, named.PassiveRanges[0].To = 60000, 60099
+		if r := analysed(t, calls(f, lines...), named); r.Data.Len() != 0 {
+			t.Errorf("got %d data connections outside the named range, want none", r.Data.Len())
+		}
+	})
 }

@@ -93,16 +93,17 @@ func (w *walker) release() {
 type pairKey struct{ client, server flow.Addr }
 
 // openSessions holds the sessions that are open: the able ones by client and
-// server, and by server alone.
+// server, by server alone, and by client and what is near the server.
 type openSessions struct {
 	byPair   map[pairKey]*sessionList
 	byServer map[flow.Addr]*sessionList
+	byNear   map[nearKey]*sessionList
 	byID     map[string]*session
 	byEnd    sessionHeap
 }
 
 func newOpenSessions() *openSessions {
-	return &openSessions{byPair: map[pairKey]*sessionList{}, byServer: map[flow.Addr]*sessionList{}, byID: map[string]*session{}}
+	return &openSessions{byPair: map[pairKey]*sessionList{}, byServer: map[flow.Addr]*sessionList{}, byNear: map[nearKey]*sessionList{}, byID: map[string]*session{}}
 }
 
 func (o *openSessions) add(s *session) {
@@ -112,6 +113,7 @@ func (o *openSessions) add(s *session) {
 		k := s.pairKey()
 		add(o.byPair, k, s)
 		add(o.byServer, k.server, s)
+		add(o.byNear, s.nearKey(), s)
 	}
 }
 
@@ -139,6 +141,7 @@ func (o *openSessions) closeBefore(t int64, closed func(*session)) {
 		if s.able {
 			remove(o.byPair, s.pairKey(), s)
 			remove(o.byServer, s.pairKey().server, s)
+			remove(o.byNear, s.nearKey(), s)
 		}
 		if closed != nil {
 			closed(s)

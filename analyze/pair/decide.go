@@ -1,12 +1,18 @@
 package pair
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Decide returns the probabilities of a group's data connections, in their
 // order. Data connections that share no candidate, not even through others,
 // are decided apart.
 func Decide(m *Model, g *Group) *Posterior {
 	r := newPosterior(g)
+	for range m.starts {
+		r.Draws = append(r.Draws, make([]int, len(g.Data)))
+	}
 	for _, c := range components(g) {
 		part := g
 		if len(c.data) < len(g.Data) {
@@ -26,7 +32,12 @@ func Decide(m *Model, g *Group) *Posterior {
 func decideComponent(m *Model, g *Group) *Posterior {
 	r := newPosterior(g)
 	n := m.effort(g)
+	done := 0
 	for start := range uint64(n.starts) {
+		if start == fewStarts && r.isClear() {
+			break
+		}
+		done++
 		s := newState(m, g, start+1)
 		s.greedy()
 		for sweep := range n.burnIn {
@@ -41,12 +52,35 @@ func decideComponent(m *Model, g *Group) *Posterior {
 		}
 		r.draw(s)
 	}
-	r.divide(float64(n.kept*n.starts), m.strain)
+	r.divide(float64(n.kept*done), m.strain)
 	return r
+}
+
+// isClear reports whether every data connection has one answer that is nearly
+// certain; the sums are not divided yet.
+func (r *Posterior) isClear() bool {
+	for _, a := range r.Answers {
+		sum := a.Stray + a.Foreign
+		best := max(a.Stray, a.Foreign)
+		for _, p := range a.Shares {
+			sum += p
+			best = max(best, p)
+		}
+		if best < nearlyCertain*sum {
+			return false
+		}
+	}
+	return true
 }
 
 // effort is how long a component is sampled.
 type effort struct{ starts, burnIn, kept int }
+
+// Share shares the time for sampling among all data connections of a log: in
+// a long log each has less of it.
+func (m *Model) Share(data int) {
+	m.starts = min(mostStarts, max(leastStarts, startsForAll/max(1, data)))
+}
 
 // effort returns how long a component is sampled: as long as it is worth.
 func (m *Model) effort(g *Group) effort {
@@ -56,7 +90,7 @@ func (m *Model) effort(g *Group) effort {
 	case len(g.Controls) == 1:
 		return effort{starts: 1, burnIn: 4, kept: 16} // hardly anything to choose
 	}
-	return effort{starts: starts, burnIn: burnIn, kept: kept}
+	return effort{starts: m.starts, burnIn: burnIn, kept: kept}
 }
 
 // A component is a set of data connections that share candidates, by their
@@ -129,6 +163,13 @@ func (r *Posterior) put(c component, part *Posterior) {
 	for k, i := range c.controls {
 		r.Counts[i] = part.Counts[k]
 	}
+	for n := range r.Draws {
+		// A component with fewer draws has its own again.
+		given := part.Draws[n%len(part.Draws)]
+		for k, i := range c.data {
+			r.Draws[n][i] = given[k]
+		}
+	}
 }
 
 // A Posterior is what Decide found.
@@ -137,6 +178,9 @@ type Posterior struct {
 	// Counts are, for each control connection, how often it had each number
 	// of the group's data connections: shares that add up to 1.
 	Counts [][]float64
+	// Draws are ways drawn from the distribution: for each data connection a
+	// candidate, or a negative number for none.
+	Draws [][]int
 }
 
 func newPosterior(g *Group) *Posterior {
@@ -168,6 +212,7 @@ func (r *Posterior) count(s *state) {
 }
 
 func (r *Posterior) draw(s *state) {
+	r.Draws = append(r.Draws, slices.Clone(s.given))
 	for d, k := range s.given {
 		r.Answers[d].Drawn = k
 	}

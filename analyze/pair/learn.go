@@ -29,47 +29,68 @@ const examplesPerKind = 200
 type Learner struct {
 	priors *Priors
 	byKind map[Kind][]Example
+	seen   map[Kind]float64 // how many control connections are in byKind
 	times  timesCount
 	shapes shapesCount
 }
 
 // NewLearner returns a Learner that has seen nothing.
 func NewLearner(p *Priors) *Learner {
-	return &Learner{priors: p, byKind: map[Kind][]Example{}}
+	return &Learner{priors: p, byKind: map[Kind][]Example{}, seen: map[Kind]float64{}}
 }
 
 // Add adds one group, in which data connection i belongs to its given[i]-th
-// candidate, or to another service if that is negative.
-func (l *Learner) Add(g *Group, given []int, post *Posterior) {
-	doubt := make([]float64, len(g.Controls))
-	if post != nil {
-		for i, d := range g.Data {
-			for k, p := range post.Answers[i].Shares {
-				doubt[d.Candidates[k]] += min(p, 1-p)
-			}
+// candidate, or to none if that is negative.
+func (l *Learner) Add(g *Group, given []int) {
+	certain := make([]float64, len(g.Controls))
+	for i := range certain {
+		certain[i] = 1
+	}
+	l.add(g, given, 1, certain)
+}
+
+// Learn adds a group that was decided: all ways drawn together count as one.
+// Control connections whose data connections are uncertain count less.
+func (l *Learner) Learn(g *Group, post *Posterior) {
+	certain := make([]float64, len(g.Controls))
+	for i, d := range g.Data {
+		for k, p := range post.Answers[i].Shares {
+			certain[d.Candidates[k]] -= doubtWeight * min(p, 1-p)
 		}
 	}
+	for i := range certain {
+		certain[i] = math.Exp(certain[i] - 1)
+	}
+	for _, given := range post.Draws {
+		l.add(g, given, 1/float64(len(post.Draws)), certain)
+	}
+}
+
+// add adds one way, which counts as much as weight says, and the examples of
+// its control connections besides as certain.
+func (l *Learner) add(g *Group, given []int, weight float64, certain []float64) {
 	lines := make([][]*Data, len(g.Controls))
 	for i, d := range g.Data {
 		if given[i] < 0 {
-			l.shapes.other[d.Shape]++
+			l.shapes.other[d.Shape] += weight
 			continue
 		}
 		c := d.Candidates[given[i]]
 		lines[c] = append(lines[c], d)
 		if g.Controls[c].Kind.Encrypted {
-			l.shapes.encrypted[d.Shape]++
+			l.shapes.encrypted[d.Shape] += weight
 		} else {
-			l.shapes.plain[d.Shape]++
+			l.shapes.plain[d.Shape] += weight
 		}
 	}
 	for i, c := range g.Controls {
 		if c.carried.n > 0 || !c.Begun || !c.Ended || c.End >= g.Until {
 			continue
 		}
-		l.times.add(c, lines[i])
-		if len(l.byKind[c.Kind]) < examplesPerKind {
-			l.byKind[c.Kind] = append(l.byKind[c.Kind], newExample(c, lines[i], math.Exp(-doubtWeight*doubt[i])))
+		l.times.add(c, lines[i], weight)
+		if l.seen[c.Kind] < examplesPerKind {
+			l.seen[c.Kind] += weight
+			l.byKind[c.Kind] = append(l.byKind[c.Kind], newExample(c, lines[i], weight*certain[i]))
 		}
 	}
 }
@@ -77,7 +98,7 @@ func (l *Learner) Add(g *Group, given []int, post *Posterior) {
 // Full reports whether the Learner needs no more of what a group has.
 func (l *Learner) Full(g *Group) bool {
 	for _, c := range g.Controls {
-		if len(l.byKind[c.Kind]) < examplesPerKind {
+		if l.seen[c.Kind] < examplesPerKind {
 			return false
 		}
 	}
@@ -104,26 +125,26 @@ type timesCount struct {
 	withData, without, more                               float64
 }
 
-func (t *timesCount) add(c *Control, transfers []*Data) {
+func (t *timesCount) add(c *Control, transfers []*Data, weight float64) {
 	if len(transfers) == 0 {
-		t.without++
-		t.life[binOf(c.End-c.Start)]++
+		t.without += weight
+		t.life[binOf(c.End-c.Start)] += weight
 		return
 	}
-	t.withData++
-	t.lead[binOf(transfers[0].Start-c.Start)]++
+	t.withData += weight
+	t.lead[binOf(transfers[0].Start-c.Start)] += weight
 	for k, d := range transfers[1:] {
-		t.more++
+		t.more += weight
 		if prev := transfers[k]; prev.Established {
-			t.gap[binOf(d.Start-prev.End)]++
+			t.gap[binOf(d.Start-prev.End)] += weight
 		} else {
-			t.afterBlocked[binOf(d.Start-prev.Start)]++
+			t.afterBlocked[binOf(d.Start-prev.Start)] += weight
 		}
 	}
 	if last := transfers[len(transfers)-1]; last.Established {
-		t.tail[binOf(c.End-last.End)]++
+		t.tail[binOf(c.End-last.End)] += weight
 	} else {
-		t.tailAfterBlocked[binOf(c.End-last.Start)]++
+		t.tailAfterBlocked[binOf(c.End-last.Start)] += weight
 	}
 }
 
@@ -209,9 +230,25 @@ func (l *Learner) Model() *Model {
 		}
 		m.kinds[k] = p.fit(examples, l.priors.Freedom)
 	}
+	m.shapes = newShapeOdds(l.shapes.shrunk(l.priors.Shapes))
 	m.strain = strainOf(l.Strangeness())
 	m.times = newTimes(l.times.shrunk(l.priors.Times))
 	return m
+}
+
+// shapesWeight is how many data connections of encrypted sessions the prior
+// is worth.
+const shapesWeight = 20
+
+// shrunk learns how often encrypted sessions encrypt their data, too, and
+// nothing else: what looks like another service must not become FTP by being
+// taken for it.
+func (s *shapesCount) shrunk(p ShapesPrior) ShapesPrior {
+	both := p.Encrypted[ShapeTransfer] + p.Encrypted[ShapeHandshake]
+	share := (s.encrypted[ShapeHandshake] + shapesWeight*p.Encrypted[ShapeHandshake]/both) /
+		(s.encrypted[ShapeHandshake] + s.encrypted[ShapeTransfer] + shapesWeight)
+	p.Encrypted[ShapeHandshake], p.Encrypted[ShapeTransfer] = share*both, (1-share)*both
+	return p
 }
 
 func (t *timesCount) shrunk(p TimesPrior) TimesPrior {

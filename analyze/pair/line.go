@@ -42,7 +42,7 @@ type pair struct {
 
 // silence is the cost of an event while the control connection was silent.
 // Late times make that possible.
-const silence = -5
+const silence = -7
 
 func newPair(m *Model, g *Group, d *Data, control int) pair {
 	c := g.Controls[control]
@@ -75,13 +75,13 @@ type carried struct {
 // same way greeting and login come at a control connection's beginning, and
 // QUIT at its end.
 const (
-	atBeginning = 0.75
-	atEnd       = 0.25
+	atBeginning = 0.7
+	atEnd       = 0.3
 	// atAnyTime is what an interval can have of keep-alives and of commands
 	// without a transfer, in packets; and anyShare the share of all packets
 	// that such are.
 	atAnyTime = 0.5
-	anyShare  = 0.1
+	anyShare  = 0.05
 )
 
 func newLine(m *Model, g *Group, c *Control) *line {

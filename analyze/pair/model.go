@@ -65,7 +65,7 @@ func digits(n int) float64 {
 }
 
 // A Model is the likelihood of control connections and their transfers: what
-// Priors says, or what a Learner made of it. It is not changed by use.
+// Priors says, or what a Learner made of it. It is not changed by Decide.
 type Model struct {
 	priors *Priors
 	kinds  map[Kind]*costs
@@ -76,6 +76,7 @@ type Model struct {
 	// strain divides the differences of stated log-probabilities: above 1 the
 	// model does not fit the traffic well, and no answer shall sound sure.
 	strain float64
+	starts int // of the sampler
 	// foreign is the log-rate of connections that are not FTP; stray is the
 	// log-odds, against foreign, of what looks like FTP.
 	foreign, stray float64
@@ -84,8 +85,8 @@ type Model struct {
 // NewModel returns the model before it has seen any traffic.
 func NewModel(p *Priors) *Model {
 	return &Model{
-		priors: p, kinds: map[Kind]*costs{}, plain: newCosts(p.Plain, p.Plain.Mean), tls: newCosts(p.Encrypted, p.Encrypted.Mean),
-		times: newTimes(p.Times), shapes: newShapeOdds(p.Shapes), strain: 1,
+		priors: p, kinds: map[Kind]*costs{}, plain: newCosts(p.Plain.unknown(), p.Plain.Mean), tls: newCosts(p.Encrypted.unknown(), p.Encrypted.Mean),
+		times: newTimes(p.Times), shapes: newShapeOdds(p.Shapes), strain: 1, starts: mostStarts,
 		foreign: math.Log(p.Foreign), stray: math.Log(p.Stray),
 	}
 }
@@ -124,6 +125,16 @@ func newCosts(p TotalsPrior, mean Coefficients) *costs {
 		c.spreads = append(c.spreads, newSpread(c.growth, n))
 	}
 	return c
+}
+
+// unknown returns the covariances of a server that was not seen: its means
+// can be anywhere within their spread.
+func (p TotalsPrior) unknown() TotalsPrior {
+	for i := range 4 {
+		p.Base[i][i] += p.Spread[featureControl][i] * p.Spread[featureControl][i]
+		p.Each[i][i] += p.Spread[featureEstablished][i] * p.Spread[featureEstablished][i]
+	}
+	return p
 }
 
 // transform returns v in the space of diagonal covariances.
@@ -257,11 +268,11 @@ func (d *Data) moment() moment { return moment{d.Start, d.End, d.Established} }
 // FTP does not do. Times are whole seconds; and a system repeats the SYN of a
 // blocked connection for a while after its client has gone on.
 const (
-	overlapSlight  = -4
+	overlapSlight  = -3
 	overlapBlocked = -5
 	overlapFull    = -14
 	overlapSeconds = 1
-	repeatSeconds  = 8
+	repeatSeconds  = 30
 )
 
 // overlap is the cost of next beginning while prev lasts.

@@ -87,7 +87,7 @@ var DefaultPriors = sync.OnceValue(func() *Priors {
 // StartPriors are what a fit begins with: judgements, wide enough for any
 // server.
 func StartPriors() *Priors {
-	p := &Priors{Freedom: 4, Stray: 0.01, Foreign: 0.1, Clumping: 1.7}
+	p := &Priors{Freedom: 4, Stray: 0.003, Foreign: 0.05, Clumping: 1.7}
 	p.Plain.Mean[featureControl] = vector{10, 8, 60, 200}
 	p.Plain.Mean[featureEstablished] = vector{4, 4, 25, 130}
 	p.Plain.Mean[featureBlocked] = vector{2, 2, 10, 60}

@@ -10,9 +10,17 @@ import (
 const (
 	burnIn = 16 // while it cools down
 	kept   = 24
-	starts = 6
 	// hottest is the temperature at which a start begins.
 	hottest = 10
+	// leastStarts and mostStarts are how often a group is started anew, each
+	// time perhaps to end in another of the ways that explain the log well.
+	leastStarts, mostStarts = 3, 12
+	// startsForAll is how many starts of a data connection all of a log may
+	// take together.
+	startsForAll = 200_000
+	// fewStarts are enough when all answers are nearlyCertain by then.
+	fewStarts     = 2
+	nearlyCertain = 0.95
 	// clearly is the probability above which a data connection is clear.
 	clearly = 0.9995
 	// restSweeps is how seldom clear ones are drawn; it divides kept.

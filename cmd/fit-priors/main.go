@@ -233,7 +233,7 @@ func (c *aCase) learn(p *pair.Priors) *pair.Learner {
 	l := pair.NewLearner(p)
 	c.run(pair.NewModel(p), func(w analyze.Weighed) {
 		given, _, _ := c.answers(w)
-		l.Add(w.Group, given, nil)
+		l.Add(w.Group, given)
 
 	})
 	return l
