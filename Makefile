@@ -51,8 +51,8 @@ $(VERSITYGW):
 	GOBIN=$(CURDIR)/$(@D) $(GO) install github.com/versity/versitygw/cmd/versitygw@$(VERSITYGW_VERSION)
 
 .PHONY: accuracy
-accuracy: ## measure the inference on simulated traffic
-	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -timeout 30m -args -accuracy
+accuracy: ## measure the inference on simulated traffic, and draw docs/calibration.svg
+	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -timeout 30m -args -accuracy -plot $(CURDIR)/docs/calibration.svg
 
 .PHONY: check
 check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little

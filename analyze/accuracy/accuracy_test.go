@@ -1,6 +1,7 @@
 package accuracy
 
 import (
+	"bytes"
 	"cmp"
 	"flag"
 	"fmt"
@@ -17,7 +18,11 @@ import (
 	"ephemera/analyze/simulate"
 )
 
-var long = flag.Bool("accuracy", false, "measure on all presets with several seeds, and print the tables")
+var (
+	long   = flag.Bool("accuracy", false, "measure on all presets with several seeds, and print the tables")
+	plot   = flag.String("plot", "", "with -accuracy, a `file` to draw the calibration in")
+	update = flag.Bool("update", false, "rewrite the golden files")
+)
 
 // seeds is how many are measured at length.
 const seeds = 3
@@ -113,6 +118,9 @@ func TestAccuracy(t *testing.T) {
 			names = append(names, s.name)
 		}
 		Write(os.Stdout, names, scores)
+		if *plot != "" {
+			writePlot(t, *plot, all)
+		}
 		return
 	}
 	for _, f := range floors {
@@ -128,6 +136,17 @@ func TestAccuracy(t *testing.T) {
 	}
 	if d := all.Deviation(); math.Abs(d) > maxDeviation {
 		t.Errorf("confidence: the largest deviation is %.3f, want at most %.3f", d, maxDeviation)
+	}
+}
+
+func writePlot(t *testing.T, file string, s *Score) {
+	t.Helper()
+	var b bytes.Buffer
+	if err := s.Plot(&b); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -260,5 +279,9 @@ func TestWrite(t *testing.T) {
 	}
 	if strings.Contains(b.String(), "NaN") {
 		t.Errorf("a share of nothing in\n%s", &b)
+	}
+	row := fmt.Sprintf("| two | %s |", Ratio{s.Passive.Found.N, s.Passive.Found.N}.percent())
+	if !strings.Contains(b.String(), row) {
+		t.Errorf("no line for a document, %s, in\n%s", row, &b)
 	}
 }

@@ -16,6 +16,7 @@ func Write(w io.Writer, names []string, scores []*Score) {
 	writePairing(w, "passive", names, scores, func(s *Score) *DataScore { return &s.Passive })
 	writePairing(w, "active", names, scores, func(s *Score) *DataScore { return &s.Active })
 	writeStated(w, names, scores)
+	writeDocument(w, names, scores)
 }
 
 // newTable makes a table with numbers to the right.
@@ -63,11 +64,7 @@ func writePairing(w io.Writer, mode string, names []string, scores []*Score, of 
 		if d.Found.All == 0 && d.True.All == 0 && i < len(names)-1 {
 			continue
 		}
-		mean := "-"
-		if d.Found.N > 0 {
-			mean = fmt.Sprintf("%.2f", float64(d.Candidates)/float64(d.Found.N))
-		}
-		rows = append(rows, table.Row{names[i], d.One.fraction(), d.Several.fraction(), d.Several, d.ClaimTrue, d.ClaimFound, d.Covered, mean})
+		rows = append(rows, table.Row{names[i], d.One.fraction(), d.Several.fraction(), d.Several, d.ClaimTrue, d.ClaimFound, d.Covered, d.candidates(2)})
 	}
 	render(t, rows)
 }
@@ -99,12 +96,39 @@ func writeStated(w io.Writer, names []string, scores []*Score) {
 	shares.Render()
 }
 
+// writeDocument writes what a reader of docs/inference.md needs, in Markdown.
+func writeDocument(w io.Writer, names []string, scores []*Score) {
+	t := newTable(w, "", "", "found", "true", "one open", "several open", "given", "given right", "set holds", "candidates", "number in range", "mapping right")
+	for i, s := range scores {
+		p := &s.Passive
+		t.AppendRow(table.Row{names[i], p.Found.percent(), p.True.percent(), p.One.percent(), p.Several.percent(), Ratio{p.ClaimTrue.All, p.True.All}.percent(),
+			p.ClaimTrue.percent(), p.Covered.percent(), p.candidates(1), s.CountInside.percent(), s.MappingTrue.percent()})
+	}
+	t.RenderMarkdown()
+}
+
+// candidates gives the mean number of candidates.
+func (d *DataScore) candidates(digits int) string {
+	if d.Found.N == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%.*f", digits, float64(d.Candidates)/float64(d.Found.N))
+}
+
 // String gives the share in percent.
 func (r Ratio) String() string {
 	if r.All == 0 {
 		return "-"
 	}
 	return fmt.Sprintf("%.1f%%", 100*r.Share())
+}
+
+// percent gives the share in percent, rounded down: 100 means all of them.
+func (r Ratio) percent() string {
+	if r.All == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%d", 100*r.N/r.All)
 }
 
 // fraction gives the numbers.
