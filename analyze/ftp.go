@@ -29,13 +29,14 @@ const (
 // A session is an FTP control connection while sessions and data
 // connections are being put together.
 type session struct {
-	conn *Connection
-	fate fate
-	id   string
-	able bool
-	end  int64 // of the control connection, later parts included
-	idle int64 // seconds of silence before it was forgotten; 0 if it was not
-	data tally // of those for which it is the best candidate
+	conn   *Connection
+	fate   fate
+	id     string
+	able   bool
+	closed bool  // see openSessions
+	end    int64 // of the control connection, later parts included
+	idle   int64 // seconds of silence before it was forgotten; 0 if it was not
+	data   tally // of those for which it is the best candidate
 	// possible is of those for which it is a candidate at all.
 	possible tally
 	count    count // how many data connections it had
@@ -93,13 +94,15 @@ type dataConn struct {
 }
 
 // ftp finds the sessions and the data connections in a stream of connections
-// by their start. It goes through the stream three times, and holds no more
-// than the sessions that are open at a time, and what is known of each port
-// of each FTP server:
+// by their start. It goes through the stream several times, and holds no more
+// than the sessions that are open at a time, the data connections that may be
+// theirs, and what is known of each port of each FTP server:
 //
 //  1. survey: who serves FTP, and which sessions go on after a silence
 //  2. collect: how each server's ports are used
-//  3. decide: what is a data connection, and of which session
+//  3. learn: what transfers cost and how long they take, in some rounds, as
+//     long as there are servers of which little is known
+//  4. decide: what is a data connection, and of which session
 type ftp struct {
 	control    map[uint16]bool
 	clients    []netip.Prefix

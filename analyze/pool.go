@@ -66,6 +66,27 @@ func (ps *pools) close(s *session) {
 	if p.open--; p.open == 0 {
 		delete(ps.byPair, k)
 		ps.decide(p)
+	} else if len(p.sessions) > 2*p.open+manySessions {
+		ps.releaseOlder(p)
+	}
+}
+
+// manySessions is how many sessions that have ended a pool keeps before it
+// looks for those that no data connection waits for.
+const manySessions = 64
+
+// releaseOlder lets go of the sessions that ended before the waiting data
+// connections, and those to come, began.
+func (ps *pools) releaseOlder(p *pool) {
+	isOver := func(s *session) bool { return s.closed && (len(p.data) == 0 || s.end+1 < p.data[0].conn.Start) }
+	for _, s := range p.sessions {
+		if isOver(s) {
+			ps.release(s)
+		}
+	}
+	p.sessions = slices.DeleteFunc(p.sessions, isOver)
+	if len(p.sessions) > 2*p.open+manySessions && len(p.data) > 0 {
+		ps.decideOlder(p, p.data[len(p.data)-1].conn.Start)
 	}
 }
 
@@ -155,7 +176,7 @@ func (ps *pools) decideOlder(p *pool, now int64) {
 	g := p.group(now)
 	post := pair.Decide(ps.model, g)
 	ps.tell(p, g, post)
-	half := len(p.data) / 2
+	half := (len(p.data) + 1) / 2
 	for i, d := range p.data[:half] {
 		a := post.Answers[i]
 		if k := a.Best(); a.Shares[k] > a.Foreign {
@@ -168,6 +189,7 @@ func (ps *pools) decideOlder(p *pool, now int64) {
 		ps.finish(d)
 	}
 	p.data = slices.Clone(p.data[half:])
+	ps.releaseOlder(p)
 }
 
 func (ps *pools) finish(d *dataConn) {

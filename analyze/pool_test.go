@@ -131,3 +131,25 @@ func TestCredible(t *testing.T) {
 		}
 	}
 }
+
+// A client that always has a session open with its server does not make its
+// sessions wait for the end of the log.
+func TestSessionsThatNeverRest(t *testing.T) {
+	const n = 400
+	var lines []string
+	for k := range n {
+		at := 100 + 20*k
+		lines = append(lines, fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.10:21 14p/820b 12p/1200b %d..%d", 20000+2*k, 20000+2*k, at, at+30),
+			download(20001+2*k, 20001+2*k, 50000+k, fmt.Sprintf("%d..%d", at+3, at+5)))
+	}
+	inFormats(t, func(t *testing.T, f logFormat) {
+		most, groups := 0, 0
+		r := analysed(t, calls(f, lines...), Options{Network: network(t), Weighed: func(w Weighed) { most, groups = max(most, len(w.Sessions)), groups+1 }})
+		if r.Sessions.Len() != n || r.Data.Len() != n {
+			t.Errorf("got %d sessions and %d data connections, want %d of each", r.Sessions.Len(), r.Data.Len(), n)
+		}
+		if most > 2*manySessions || groups < 4 {
+			t.Errorf("%d sessions were weighed together, in %d groups", most, groups)
+		}
+	})
+}

@@ -124,12 +124,17 @@ func add[K comparable](m map[K]*sessionList, k K, s *session) {
 		m[k] = &sessionList{}
 	}
 	m[k].sessions = append(m[k].sessions, s)
+	m[k].open++
 }
 
-func remove[K comparable](m map[K]*sessionList, k K, s *session) {
+// remove takes out a session that is closed. The list is cleaned up when most
+// of it is closed: many sessions can end in one second.
+func remove[K comparable](m map[K]*sessionList, k K) {
 	l := m[k]
-	if l.sessions = slices.DeleteFunc(l.sessions, func(x *session) bool { return x == s }); len(l.sessions) == 0 {
+	if l.open--; l.open == 0 {
 		delete(m, k)
+	} else if len(l.sessions) > 2*l.open {
+		l.sessions = slices.DeleteFunc(l.sessions, func(x *session) bool { return x.closed })
 	}
 }
 
@@ -139,9 +144,10 @@ func (o *openSessions) closeBefore(t int64, closed func(*session)) {
 		s := heap.Pop(&o.byEnd).(*session)
 		delete(o.byID, s.id)
 		if s.able {
-			remove(o.byPair, s.pairKey(), s)
-			remove(o.byServer, s.pairKey().server, s)
-			remove(o.byNear, s.nearKey(), s)
+			s.closed = true
+			remove(o.byPair, s.pairKey())
+			remove(o.byServer, s.pairKey().server)
+			remove(o.byNear, s.nearKey())
 		}
 		if closed != nil {
 			closed(s)
@@ -162,8 +168,12 @@ func (h *sessionHeap) Pop() any {
 	return last
 }
 
-// A sessionList holds sessions by start. The nil list is empty.
-type sessionList struct{ sessions []*session }
+// A sessionList holds sessions by start, some of which may be closed. The nil
+// list is empty.
+type sessionList struct {
+	sessions []*session
+	open     int
+}
 
 // during returns the sessions, in order of their start, whose control
 // connection lived at time t. Times are whole seconds, so one second more
@@ -174,7 +184,7 @@ func (l *sessionList) during(t int64) []*session {
 	}
 	var in []*session
 	for _, s := range l.sessions {
-		if s.conn.Start <= t && t <= s.end+1 {
+		if !s.closed && s.conn.Start <= t && t <= s.end+1 {
 			in = append(in, s)
 		}
 	}
