@@ -15,7 +15,7 @@ func Decide(m *Model, g *Group) *Posterior {
 	}
 	for _, c := range components(g) {
 		part := g
-		if len(c.data) < len(g.Data) {
+		if len(c.data) < len(g.Data) || len(c.controls) < len(g.Controls) {
 			part = g.part(c)
 		}
 		r.put(c, decideComponent(m, part))
