@@ -382,7 +382,7 @@ func TestDecideOfHostileGroups(t *testing.T) {
 	for name, g := range map[string]*Group{
 		"nothing":              {},
 		"no data":              {Controls: open(&Control{})},
-		"very many at once":    {Until: Forever, Controls: open(&Control{Begun: true, Ended: true, End: 2000}, &Control{Begun: true, Ended: true, End: 2000}), Data: twins(200)},
+		"very many at once":    {Until: Forever, Controls: open(&Control{Begun: true, Ended: true, End: 2000}, &Control{Begun: true, Ended: true, End: 2000}), Data: twins(100)},
 		"no length":            {Until: Forever, Controls: open(&Control{Start: 1000, End: 1000, Begun: true, Ended: true}, &Control{Start: 1000, End: 1000, Begun: true, Ended: true}), Data: twins(3)},
 		"ends before it began": {Until: Forever, Controls: open(&Control{Start: 5000, End: 10, Begun: true, Ended: true}, &Control{Start: 9000, End: -10, Begun: true, Ended: true}), Data: twins(3)},
 		"huge": {Until: Forever, Controls: open(
