@@ -12,8 +12,9 @@ import (
 const (
 	side          = 400
 	left, top     = 64, 60
-	right, bottom = 96, 56
-	largestRadius = 22
+	right, bottom = 120, 56
+	// Areas follow the number of guesses, down to a dot that can still be seen.
+	largestRadius, leastRadius = 22, 1.5
 )
 
 // band is how far from the diagonal a tenth may be without a reader having
@@ -97,7 +98,7 @@ func newCircle(t Tenth, most int) circle {
 		Stated: t.Stated / float64(t.Right.All), Share: t.Right.Share(),
 	}
 	c.spot = at(c.Stated, c.Share)
-	c.R = tidy(largestRadius * math.Sqrt(float64(t.Right.All)/float64(most)))
+	c.R = tidy(max(leastRadius, largestRadius*math.Sqrt(float64(t.Right.All)/float64(most))))
 	c.LabelX, c.LabelY = tidy(c.X+c.R+5), tidy(c.Y+4)
 	return c
 }

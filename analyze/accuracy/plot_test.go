@@ -64,7 +64,7 @@ func TestCircle(t *testing.T) {
 		{Tenth{Ratio{0, 10}, 0}, 10, spot{left, top + side}, largestRadius},
 		{Tenth{Ratio{10, 10}, 10}, 40, spot{left + side, top}, largestRadius / 2},
 		{Tenth{Ratio{10, 40}, 20}, 160, spot{left + side/2, top + side*3/4}, largestRadius / 2},
-		{Tenth{Ratio{1, 1}, 0.25}, 10000, spot{left + side/4, top}, 0.2},
+		{Tenth{Ratio{1, 1}, 0.25}, 10000, spot{left + side/4, top}, leastRadius},
 	} {
 		c := newCircle(test.tenth, test.most)
 		if c.spot != test.want || math.Abs(c.R-test.r) > 0.05 {

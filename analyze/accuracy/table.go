@@ -98,10 +98,10 @@ func writeStated(w io.Writer, names []string, scores []*Score) {
 
 // writeDocument writes what a reader of docs/inference.md needs, in Markdown.
 func writeDocument(w io.Writer, names []string, scores []*Score) {
-	t := newTable(w, "", "", "found", "true", "one open", "several open", "given", "given right", "set holds", "candidates", "number in range", "mapping right")
+	t := newTable(w, "", "", "found", "true", "others taken", "one open", "several open", "given", "given right", "set holds", "candidates", "number in range", "mapping right")
 	for i, s := range scores {
 		p := &s.Passive
-		t.AppendRow(table.Row{names[i], p.Found.percent(), p.True.percent(), p.One.percent(), p.Several.percent(), Ratio{p.ClaimTrue.All, p.True.All}.percent(),
+		t.AppendRow(table.Row{names[i], p.Found.percent(), p.True.percent(), s.Decoys.fraction(), p.One.percent(), p.Several.percent(), Ratio{p.ClaimTrue.All, p.True.All}.percent(),
 			p.ClaimTrue.percent(), p.Covered.percent(), p.candidates(1), s.CountInside.percent(), s.MappingTrue.percent()})
 	}
 	t.RenderMarkdown()
