@@ -204,7 +204,7 @@ const (
 // not.
 func (d *dataConn) elsewhereTerm() float64 {
 	if d.elsewhere {
-		return -8
+		return -11
 	}
 	return 0
 }

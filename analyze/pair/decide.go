@@ -30,6 +30,9 @@ func Decide(m *Model, g *Group) *Posterior {
 
 // decideComponent decides one component.
 func decideComponent(m *Model, g *Group) *Posterior {
+	if g.ways() <= mostWays {
+		return countAll(m, g)
+	}
 	r := newPosterior(g)
 	n := m.effort(g)
 	done := 0
@@ -48,7 +51,7 @@ func decideComponent(m *Model, g *Group) *Posterior {
 		for sweep := range n.kept {
 			s.sweep(sweep, 1, r.keep)
 			s.exchanges(1)
-			r.count(s)
+			r.count(s, 1)
 		}
 		r.draw(s)
 	}
@@ -84,10 +87,7 @@ func (m *Model) Share(data int) {
 
 // effort returns how long a component is sampled: as long as it is worth.
 func (m *Model) effort(g *Group) effort {
-	switch {
-	case len(g.Data) == 1:
-		return effort{starts: 1, kept: 1} // the conditional is the answer
-	case len(g.Controls) == 1:
+	if len(g.Controls) == 1 {
 		return effort{starts: 1, burnIn: 4, kept: 16} // hardly anything to choose
 	}
 	return effort{starts: m.starts, burnIn: burnIn, kept: kept}
@@ -202,12 +202,12 @@ func (r *Posterior) keep(d int, p []float64, weight float64) {
 	a.Foreign += weight * p[len(p)-1]
 }
 
-func (r *Posterior) count(s *state) {
+func (r *Posterior) count(s *state, weight float64) {
 	for i, l := range s.lines {
 		for len(r.Counts[i]) <= len(l.members) {
 			r.Counts[i] = append(r.Counts[i], 0)
 		}
-		r.Counts[i][len(l.members)]++
+		r.Counts[i][len(l.members)] += weight
 	}
 }
 

@@ -19,9 +19,11 @@ type Example struct {
 
 // examplesPerKind is how many control connections of one kind a Learner looks
 // at: more would not make the means much better.
-const doubtWeight = 2
-
 const examplesPerKind = 200
+
+// doubtWeight is how fast a control connection counts less, the more of its
+// data connections are uncertain.
+const doubtWeight = 2
 
 // A Learner fits a Model to ways of giving data connections to control
 // connections. What it holds grows with the number of kinds, not with that of
@@ -59,7 +61,7 @@ func (l *Learner) Learn(g *Group, post *Posterior) {
 		}
 	}
 	for i := range certain {
-		certain[i] = math.Exp(certain[i] - 1)
+		certain[i] = math.Exp(certain[i])
 	}
 	for _, given := range post.Draws {
 		l.add(g, given, 1/float64(len(post.Draws)), certain)
@@ -180,7 +182,7 @@ const (
 )
 
 func strainOf(strangeness float64) float64 {
-	return min(mostStrain, max(leastStrain, 0.4+0.85*strangeness))
+	return min(mostStrain, max(leastStrain, 0.5+0.85*strangeness))
 }
 
 // strangenessWeight is how many ordinary control connections are assumed
@@ -500,11 +502,20 @@ type kindLesson struct {
 }
 
 func (k Kind) compare(o Kind) int {
-	return cmp.Or(cmp.Compare(k.Server, o.Server), cmp.Compare(k.Port, o.Port))
+	if c := cmp.Or(cmp.Compare(k.Server, o.Server), cmp.Compare(k.Port, o.Port)); c != 0 || k.Encrypted == o.Encrypted {
+		return c
+	}
+	if k.Encrypted {
+		return 1
+	}
+	return -1
 }
 
 // fitTotals finds mean and spread over kinds, and how residuals vary.
 func fitTotals(kinds []kindLesson, p TotalsPrior, freedom float64) TotalsPrior {
+	if len(kinds) == 0 {
+		return p // there is nothing to learn from
+	}
 	wide := p // so that no kind is drawn to the others
 	for range 5 {
 		var fitted []*costs
@@ -576,7 +587,7 @@ func covariances(kinds []kindLesson, fitted []*costs, p TotalsPrior, freedom flo
 				transfers += w * n
 			}
 		}
-		base, each = Matrix{}.plus(sumBase, 1/weights).positive(leastBase), Matrix{}.plus(sumEach, 1/transfers).positive(leastEach)
+		base, each = Matrix{}.plus(sumBase, 1/weights).positive(leastBase), Matrix{}.plus(sumEach, 1/max(1, transfers)).positive(leastEach)
 	}
 	return base, each
 }

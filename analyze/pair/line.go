@@ -26,7 +26,6 @@ type viewLine struct {
 	view     View
 	seen     float64
 	expected []float64
-	sum      float64
 }
 
 // A pair is a data connection and one of its candidates: everything that does
@@ -115,11 +114,6 @@ func (l *line) newView(k int, view View) viewLine {
 	}
 	if l.control.Ended {
 		v.expected[len(view)-1] += atEnd * packets
-	}
-	for i, w := range view {
-		if w.First < l.group.Until {
-			v.sum += v.expected[i]
-		}
 	}
 	return v
 }
@@ -217,7 +211,6 @@ func (l *line) change(p *pair, sign float64) {
 		v := &l.views[k]
 		v.expected[p.from[k]] += sign * atBeginning * p.packets
 		v.expected[p.to[k]] += sign * atEnd * p.packets
-		v.sum += sign * p.packets
 	}
 }
 

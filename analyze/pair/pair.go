@@ -119,9 +119,7 @@ type Data struct {
 	// Candidates are indexes of Group.Controls.
 	Candidates []int
 
-	// control is the candidate that it was given by an earlier decision; see
-	// Group.Settle.
-	x features
+	x features // of the cost of the transfer
 }
 
 // A Shape is what the payloads of the two directions look like.

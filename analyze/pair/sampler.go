@@ -215,7 +215,9 @@ func (s *state) proposeSwap(d int, temperature float64) {
 		return
 	}
 	e := members[s.rng.IntN(len(members))]
-	s.propose([]int{d}, []int{e}, from, to, temperature)
+	// The way back chooses among the members of from.
+	odds := float64(len(members)) / float64(len(s.lines[from].members))
+	s.propose([]int{d}, []int{e}, from, to, temperature, odds)
 }
 
 // longestCrossing is the most data connections that change their places at a
@@ -227,7 +229,7 @@ const longestCrossing = 200
 func (s *state) proposeCrossing(d int, temperature float64) {
 	from, to := s.pairs[d][s.given[d]].control, s.other(d)
 	if xs, ys := s.since(from, d), s.since(to, d); len(xs)+len(ys) <= longestCrossing {
-		s.propose(xs, ys, from, to, temperature)
+		s.propose(xs, ys, from, to, temperature, 1)
 	}
 }
 
@@ -243,9 +245,9 @@ func (s *state) since(control, d int) []int {
 }
 
 // propose moves xs from one control connection to another and ys back, and
-// keeps that by the rule of Metropolis. The number of members to choose from
-// stays the same for a swap, and a crossing's way back is as likely.
-func (s *state) propose(xs, ys []int, from, to int, temperature float64) {
+// keeps that by the rule of Metropolis. odds are those of proposing the way
+// back.
+func (s *state) propose(xs, ys []int, from, to int, temperature, odds float64) {
 	for _, x := range xs {
 		if s.candidateOf(x, to) == foreign {
 			return
@@ -258,7 +260,7 @@ func (s *state) propose(xs, ys []int, from, to int, temperature float64) {
 	}
 	change := s.takeAll(xs) + s.takeAll(ys)
 	change = s.giveAll(xs, to) + s.giveAll(ys, from) - change
-	if change >= 0 || s.rng.Float64() < math.Exp(change/temperature) {
+	if s.rng.Float64() < odds*math.Exp(change/temperature) {
 		return
 	}
 	s.takeAll(xs)

@@ -1,7 +1,8 @@
 // Command fit-priors fits what package pair knows of FTP before it reads a
 // log, from traffic whose truth is known, and prints it as JSON:
 //
-//	go run ./cmd/fit-priors CASE... > analyze/pair/priors.json
+//	go run ./cmd/fit-priors -simulate 1 CASE... > priors.json
+//	go run ./cmd/fit-priors -measure CASE...
 //
 // A case is a directory with flow logs, a network configuration (config) and
 // truth.json, which names every control connection and every data connection
@@ -31,7 +32,7 @@ import (
 func main() {
 	log.SetFlags(0)
 	measure := flag.Bool("measure", false, "print how good the priors are in place of new ones")
-	oracle := flag.Bool("oracle", false, "")
+	bound := flag.Bool("bound", false, "measure with a model fitted to the truth of each case: what better learning could reach")
 	logs := flag.String("logs", "logs60/s3-v5", "the directory of a case's flow logs")
 	simulated := flag.Int("simulate", 0, "how many seeds of each situation of package simulate to add")
 	flag.Parse()
@@ -54,7 +55,7 @@ func main() {
 		var sum figures
 		for _, c := range cases {
 			var m *pair.Model
-			if *oracle {
+			if *bound {
 				m = c.learn(pair.DefaultPriors()).Model()
 			}
 			f := c.measure(m)
@@ -241,13 +242,12 @@ func (c *aCase) learn(p *pair.Priors) *pair.Learner {
 
 // figures are how good answers are.
 type figures struct {
-	one, oneRight           int
-	several, severalRight   int
-	claimed, claimedRight   int
-	held, size              float64
-	decoys, decoysClaimed   int
-	logScore                float64
-	counted, exact, within1 int
+	one, oneRight         int
+	several, severalRight int // in groups with several candidates by the truth
+	claimed, claimedRight int // of several
+	held, size            float64
+	decoys, decoysClaimed int
+	logScore              float64
 }
 
 func (f *figures) add(g figures) {

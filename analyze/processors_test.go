@@ -1,0 +1,28 @@
+package analyze
+
+import (
+	"runtime"
+	"testing"
+	"time"
+
+	"ephemera/analyze/simulate"
+)
+
+// The number of processors changes nothing.
+func TestPoolsOnAnyNumberOfProcessors(t *testing.T) {
+	traffic := simulate.Run(simulate.Config{
+		Seed: 3, Sessions: 100, Clients: 10, Servers: 4, Parallelism: 3, Transfers: 3, TLS: 0.3, Active: 0.1, Decoys: 0.1, Duration: time.Hour, Rich: true,
+	})
+	var want string
+	for _, n := range []int{1, 8} {
+		before := runtime.GOMAXPROCS(n)
+		got := asJSON(t, analysed(t, traffic.Records, Options{Ordered: true}))
+		runtime.GOMAXPROCS(before)
+		if want == "" {
+			want = got
+		}
+		if got != want {
+			t.Errorf("on %d processors: another result than on one: %s", n, firstDifference(got, want))
+		}
+	}
+}
