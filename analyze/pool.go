@@ -260,6 +260,7 @@ func (p *pool) group(until int64) *pair.Group {
 	index := map[*session]int{}
 	for i, s := range p.sessions {
 		index[s] = i
+		s.control.Attempted = len(s.attempts) > 0
 		g.Controls = append(g.Controls, s.control)
 	}
 	for _, d := range p.data {

@@ -86,7 +86,7 @@ func (l *Learner) add(g *Group, given []int, weight float64, certain []float64) 
 		}
 	}
 	for i, c := range g.Controls {
-		if c.carried.n > 0 || !c.Begun || !c.Ended || c.End >= g.Until {
+		if c.Attempted || c.carried.n > 0 || !c.Begun || !c.Ended || c.End >= g.Until {
 			continue
 		}
 		l.times.add(c, lines[i], weight)

@@ -51,6 +51,9 @@ type Control struct {
 	Start, End int64 // Unix seconds of the first and the last packet
 	// Begun and Ended tell whether the log has its beginning and its end.
 	Begun, Ended bool
+	// Attempted is set when an attempt at active mode may be its, which is
+	// decided later: nothing is learned from it.
+	Attempted bool
 	// Totals are what the control connection carried in its life.
 	Totals Totals
 	// Views are its aggregation intervals at different network interfaces,
