@@ -190,6 +190,7 @@ func (a *analysis) finish(s *assembler) {
 	r.Ports = a.demand.rows()
 	r.Rules = a.demand.ruleUses()
 	r.Warnings = slices.Concat(s.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
+	r.Warnings = append(r.Warnings, f.warnings()...)
 	r.Findings = findings(r, f, a.hints.found())
 }
 

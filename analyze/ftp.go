@@ -120,6 +120,7 @@ type ftp struct {
 	near    map[netip.Prefix]bool    // their neighbourhoods
 	silence map[string]silence       // by session
 	partOf  map[connectionKey]string // the session that a later part belongs to
+	inTurn  int                      // data connections that too many sessions fit to weigh all ways
 	idle    int                      // sessions that a NAT gateway has forgotten
 
 	// session and data take the rows; settle takes each connection with what
@@ -318,6 +319,7 @@ func (f *ftp) decide(cs iter.Seq[*Connection], ev *evidence, m *pair.Model) {
 		},
 	})
 	pools.flush()
+	f.inTurn = pools.inTurn
 }
 
 // decided takes a connection whose candidates were weighed.
@@ -328,6 +330,14 @@ func (f *ftp) decided(d *dataConn) {
 		r.data = d
 	}
 	f.settle(d.conn, r)
+}
+
+// warnings says what could not be weighed as it should.
+func (f *ftp) warnings() []string {
+	if f.inTurn == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%s fit so many sessions at a time that they were given to them one after the other: their confidence is a rougher guess", plural(f.inTurn, "connection"))}
 }
 
 // row makes the row of a session whose data connections are decided.

@@ -33,6 +33,9 @@ type pools struct {
 	// enough, when not nil, tells of groups that need not be decided.
 	enough func(*pair.Group) bool
 
+	// inTurn counts data connections of which too many sessions fit.
+	inTurn int
+
 	ahead   []weighing
 	workers chan struct{}
 }
@@ -67,17 +70,17 @@ func (ps *pools) close(s *session) {
 		delete(ps.byPair, k)
 		ps.decide(p)
 	} else if len(p.sessions) > 2*p.open+manySessions {
-		ps.releaseOlder(p)
+		ps.releaseOlder(p, s.end+1)
 	}
 }
 
 // manySessions is how many sessions that have ended a pool keeps before it
 // looks for those that no data connection waits for.
-const manySessions = 64
+const manySessions = 256
 
 // releaseOlder lets go of the sessions that ended before the waiting data
-// connections, and those to come, began.
-func (ps *pools) releaseOlder(p *pool) {
+// connections, and those to come from now on, began.
+func (ps *pools) releaseOlder(p *pool, now int64) {
 	isOver := func(s *session) bool { return s.closed && (len(p.data) == 0 || s.end+1 < p.data[0].conn.Start) }
 	for _, s := range p.sessions {
 		if isOver(s) {
@@ -86,7 +89,7 @@ func (ps *pools) releaseOlder(p *pool) {
 	}
 	p.sessions = slices.DeleteFunc(p.sessions, isOver)
 	if len(p.sessions) > 2*p.open+manySessions && len(p.data) > 0 {
-		ps.decideOlder(p, p.data[len(p.data)-1].conn.Start)
+		ps.decideOlder(p, now)
 	}
 }
 
@@ -143,6 +146,7 @@ func (ps *pools) finishFirst() {
 	w := ps.ahead[0]
 	ps.ahead = ps.ahead[1:]
 	post := <-w.post
+	ps.inTurn += post.InTurn
 	ps.tell(w.pool, w.group, post)
 	for i, d := range w.pool.data {
 		d.take(post.Answers[i])
@@ -171,10 +175,12 @@ func (ps *pools) tell(p *pool, g *pair.Group, post *pair.Posterior) {
 	ps.weighed(w)
 }
 
-// decideOlder decides the older half of a pool's data connections.
+// decideOlder decides the older half of a pool's data connections. All that
+// began before now have come.
 func (ps *pools) decideOlder(p *pool, now int64) {
 	g := p.group(now)
 	post := pair.Decide(ps.model, g)
+	ps.inTurn += post.InTurn
 	ps.tell(p, g, post)
 	half := (len(p.data) + 1) / 2
 	for i, d := range p.data[:half] {
@@ -189,7 +195,7 @@ func (ps *pools) decideOlder(p *pool, now int64) {
 		ps.finish(d)
 	}
 	p.data = slices.Clone(p.data[half:])
-	ps.releaseOlder(p)
+	ps.releaseOlder(p, now)
 }
 
 func (ps *pools) finish(d *dataConn) {

@@ -5,6 +5,7 @@ import (
 	"math"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -135,7 +136,7 @@ func TestCredible(t *testing.T) {
 // A client that always has a session open with its server does not make its
 // sessions wait for the end of the log.
 func TestSessionsThatNeverRest(t *testing.T) {
-	const n = 400
+	const n = 700
 	var lines []string
 	for k := range n {
 		at := 100 + 20*k
@@ -148,8 +149,32 @@ func TestSessionsThatNeverRest(t *testing.T) {
 		if r.Sessions.Len() != n || r.Data.Len() != n {
 			t.Errorf("got %d sessions and %d data connections, want %d of each", r.Sessions.Len(), r.Data.Len(), n)
 		}
-		if most > 2*manySessions || groups < 4 {
+		if most > 2*manySessions || groups < 2 {
 			t.Errorf("%d sessions were weighed together, in %d groups", most, groups)
 		}
 	})
+}
+
+// A hundred sessions at a time and hundreds of transfers are too many ways to
+// sample: they are given out in turn, which is said.
+func TestTooManySessionsAtATime(t *testing.T) {
+	var lines []string
+	for k := range 110 {
+		lines = append(lines, fmt.Sprintf("10.0.1.5:%d > 10.0.0.220:%d > 203.0.113.10:21 14p/820b 12p/1200b 100..%d", 20000+2*k, 20000+2*k, 160+k%7))
+	}
+	for k := range 120 {
+		lines = append(lines, download(30001+2*k, 30001+2*k, 50000+k, fmt.Sprintf("%d..%d", 105+k/4, 106+k/4)))
+	}
+	r := analysed(t, calls(rich, lines...), Options{Network: network(t)})
+	if r.Data.Len() != 120 || r.Sessions.Len() != 110 {
+		t.Errorf("got %d data connections of %d sessions, want 120 of 110", r.Data.Len(), r.Sessions.Len())
+	}
+	for d := range r.Data.All() {
+		if d.Confidence > 0.6 {
+			t.Errorf("one of a hundred is stated with %v", d.Confidence)
+		}
+	}
+	if !slices.ContainsFunc(r.Warnings, func(w string) bool { return strings.Contains(w, "one after the other") }) {
+		t.Errorf("got warnings %q, want one of connections given out in turn", r.Warnings)
+	}
 }

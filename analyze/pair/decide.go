@@ -33,6 +33,9 @@ func decideComponent(m *Model, g *Group) *Posterior {
 	if g.ways() <= mostWays {
 		return countAll(m, g)
 	}
+	if g.pairs() > mostPairs {
+		return decideInTurn(m, g)
+	}
 	r := newPosterior(g)
 	n := m.effort(g)
 	done := 0
@@ -56,6 +59,44 @@ func decideComponent(m *Model, g *Group) *Posterior {
 		r.draw(s)
 	}
 	r.divide(float64(n.kept*done), m.strain)
+	return r
+}
+
+// mostPairs is how many pairs of a data connection and a candidate a component
+// can have to be sampled: a second of work, more or less.
+const mostPairs = 10_000
+
+func (g *Group) pairs() int {
+	n := 0
+	for _, d := range g.Data {
+		n += len(d.Candidates)
+	}
+	return n
+}
+
+// decideInTurn gives each data connection to what fits best after those before
+// it, without looking back. That is cheap, and blind to what comes later, so
+// every candidate keeps its part of one half.
+func decideInTurn(m *Model, g *Group) *Posterior {
+	r := newPosterior(g)
+	s := newState(m, g, 1)
+	s.inTurn(func(d int, p []float64) {
+		candidates := p[:len(p)-2]
+		sum := 0.0
+		for _, x := range candidates {
+			sum += x
+		}
+		for k := range candidates {
+			r.Answers[d].Shares[k] = (p[k] + sum/float64(len(candidates))) / 2
+		}
+		r.Answers[d].Stray, r.Answers[d].Foreign = p[len(p)-2], p[len(p)-1]
+	})
+	r.count(s, 1)
+	for range m.starts {
+		r.draw(s)
+	}
+	r.divide(1, m.strain)
+	r.InTurn = len(g.Data)
 	return r
 }
 
@@ -160,6 +201,7 @@ func (r *Posterior) put(c component, part *Posterior) {
 	for k, i := range c.data {
 		r.Answers[i] = part.Answers[k]
 	}
+	r.InTurn += part.InTurn
 	for k, i := range c.controls {
 		r.Counts[i] = part.Counts[k]
 	}
@@ -181,6 +223,9 @@ type Posterior struct {
 	// Draws are ways drawn from the distribution: for each data connection a
 	// candidate, or a negative number for none.
 	Draws [][]int
+	// InTurn is how many data connections were in components too large to be
+	// sampled, and were decided one after the other.
+	InTurn int
 }
 
 func newPosterior(g *Group) *Posterior {

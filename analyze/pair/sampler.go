@@ -131,9 +131,13 @@ func (s *state) draw(p []float64) int {
 }
 
 // greedy gives the data connections, in time order, to what fits best.
-func (s *state) greedy() {
+func (s *state) greedy() { s.inTurn(func(int, []float64) {}) }
+
+// inTurn is greedy, and tells f of the probabilities of each choice.
+func (s *state) inTurn(f func(d int, p []float64)) {
 	for d := range s.given {
 		p := s.conditional(d, 1)
+		f(d, p)
 		best := 0
 		for k := range p {
 			if p[k] > p[best] {
@@ -220,15 +224,19 @@ func (s *state) proposeSwap(d int, temperature float64) {
 	s.propose([]int{d}, []int{e}, from, to, temperature, odds)
 }
 
-// longestCrossing is the most data connections that change their places at a
-// time: more are hardly ever accepted, and cost as much as a sweep.
-const longestCrossing = 200
+// crossingWork bounds the data connections that change their places at a
+// time, in all crossings of a sweep together; leastCrossing are always allowed
+// to. More are hardly ever accepted, and cost as much as a sweep.
+const (
+	crossingWork  = 30_000
+	leastCrossing = 16
+)
 
 // proposeCrossing lets d's control connection and another candidate change
 // everything from d on.
 func (s *state) proposeCrossing(d int, temperature float64) {
 	from, to := s.pairs[d][s.given[d]].control, s.other(d)
-	if xs, ys := s.since(from, d), s.since(to, d); len(xs)+len(ys) <= longestCrossing {
+	if xs, ys := s.since(from, d), s.since(to, d); len(xs)+len(ys) <= max(leastCrossing, crossingWork/len(s.given)) {
 		s.propose(xs, ys, from, to, temperature, 1)
 	}
 }
