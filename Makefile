@@ -84,7 +84,7 @@ tidy:
 .PHONY: race
 race:
 	@.ci/need gcc gcc
-	CGO_ENABLED=1 $(GO) test -race ./...
+	CGO_ENABLED=1 $(GO) test -race -short ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME, 5s each

@@ -196,6 +196,9 @@ func TestBalanceAgainstBruteForce(t *testing.T) {
 // Components of ten thousand rows take a second or two at most, whatever
 // their costs.
 func TestAssignLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	const n = 10_000
 	rng := rand.New(rand.NewPCG(1, 4))
 	unit := slices.Repeat([]int{1}, n)

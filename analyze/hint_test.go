@@ -38,6 +38,9 @@ func (k *hintTalk) ports() (ports []uint16) {
 // Any number of clients and servers is looked at in bounded memory, and what
 // is busy among them is found all the same.
 func TestHintsAreBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	k := newHintTalk()
 	for i := range 3 * heldHints {
 		at := int64(i)
@@ -98,6 +101,9 @@ func TestHintsOfABusyPair(t *testing.T) {
 // A client with dialogues and transfers on as many ports of a server as it can
 // have costs no more than a moment.
 func TestHintsAmongManyPorts(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	k := newHintTalk()
 	a, b := mustAddr("10.0.1.5"), mustAddr("203.0.113.10")
 	for i := range 20 * heldOfPair {

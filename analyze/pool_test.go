@@ -136,6 +136,9 @@ func TestCredible(t *testing.T) {
 // A client that always has a session open with its server does not make its
 // sessions wait for the end of the log.
 func TestSessionsThatNeverRest(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	const n = 700
 	var lines []string
 	for k := range n {

@@ -185,6 +185,9 @@ func TestScenarioIPv6(t *testing.T) {
 // Transfer Family draws from nine ports, 8192-8200, so that each of them is
 // used again within seconds. It is no service for that.
 func TestScenarioTransferFamily(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	type place struct {
 		name, server string
 		net          []string

@@ -118,6 +118,9 @@ func TestSeveralGateways(t *testing.T) {
 // A burst of equal connections is matched in bounded time; that nothing tells
 // them apart is said; and the order of the records changes nothing.
 func TestBurstOfEqualConnections(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	const n = 3200
 	inFormats(t, func(t *testing.T, f logFormat) {
 		var lines []string
