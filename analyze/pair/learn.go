@@ -179,7 +179,7 @@ func (l *Learner) Strangeness() float64 {
 // other probabilities are as often right as they say. Beyond what either of
 // them has, it grows faster.
 const (
-	strainBase   = 0.9
+	strainBase   = 0.8
 	strainSlope  = 0.35
 	strange      = 1.25
 	strangeSlope = 1.5
