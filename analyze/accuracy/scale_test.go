@@ -2,6 +2,7 @@ package accuracy
 
 import (
 	"runtime"
+	"strconv"
 	"testing"
 	"time"
 
@@ -13,7 +14,7 @@ import (
 // counts is the time of one whole analysis.
 func BenchmarkSessions(b *testing.B) {
 	for _, n := range []int{10_000, 100_000} {
-		b.Run(time.Duration(n).String(), func(b *testing.B) {
+		b.Run(strconv.Itoa(n), func(b *testing.B) {
 			t := simulate.Run(simulate.Config{
 				Seed: 1, Sessions: n, Duration: 24 * time.Hour, Clients: 40, Servers: 8, Parallelism: 4, Transfers: 3, TLS: 0.2, Decoys: 0.2, Rich: true,
 			})
