@@ -258,9 +258,6 @@ func (r *Posterior) count(s *state, weight float64) {
 
 func (r *Posterior) draw(s *state) {
 	r.Draws = append(r.Draws, slices.Clone(s.given))
-	for d, k := range s.given {
-		r.Answers[d].Drawn = k
-	}
 }
 
 // divide makes means of sums, and states them with less confidence if the
@@ -291,15 +288,6 @@ func (a Answer) Best() int {
 		}
 	}
 	return best
-}
-
-// Drawn returns the candidates of all data connections in one draw.
-func (r *Posterior) Drawn() []int {
-	given := make([]int, len(r.Answers))
-	for i, a := range r.Answers {
-		given[i] = a.Drawn
-	}
-	return given
 }
 
 // soften brings the probabilities nearer to each other.

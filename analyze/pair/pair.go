@@ -144,7 +144,4 @@ type Answer struct {
 	// none of them, and Foreign that of another service. They add up to 1.
 	Shares         []float64
 	Stray, Foreign float64
-	// Drawn is the candidate in one draw from the distribution; negative for
-	// none of them.
-	Drawn int
 }
