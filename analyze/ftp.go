@@ -219,11 +219,13 @@ func (f *ftp) survey(cs iter.Seq[*Connection]) {
 		}
 		last.put(c.Tuple, s, s.end)
 		f.serving[c.Tuple.Dst] = f.serving[c.Tuple.Dst] || s.able
-		if n := neighbourhoodOf(c.Tuple.Dst); s.able && n.IsValid() {
+	}
+	maps.DeleteFunc(f.serving, func(_ flow.Addr, able bool) bool { return !able })
+	for server := range f.serving {
+		if n := neighbourhoodOf(server); n.IsValid() {
 			f.near[n] = true
 		}
 	}
-	maps.DeleteFunc(f.serving, func(_ flow.Addr, able bool) bool { return !able })
 }
 
 // continues reports whether c can only be what is left of the connection

@@ -347,7 +347,6 @@ func nearPairs(rows, cols []*trace) []pairing {
 }
 
 func (p *pairer) colStart(j int) int64 { return p.cols[j].start }
-func (p *pairer) rowStart(i int) int64 { return p.rows[i].start }
 
 func (p *pairer) pair(i, j int) {
 	r, c := p.rows[i], p.cols[j]
@@ -367,41 +366,30 @@ func (p *pairer) pairRest(rowDone, colDone []bool) {
 	if !slices.Contains(rowDone, false) && !slices.Contains(colDone, false) {
 		return
 	}
-	allRows, allCols := upTo(len(p.rows)), upTo(len(p.cols))
+	pairLonely(p.rows, rowDone, p.cols, p.pair)
+	pairLonely(p.cols, colDone, p.rows, func(j, i int) { p.pair(i, j) })
+}
+
+// pairLonely pairs the traces of one side that are not done with those of the
+// other that share a window or are near in time.
+func pairLonely(traces []*trace, done []bool, others []*trace, pair func(i, j int)) {
+	all, start := upTo(len(others)), func(j int) int64 { return others[j].start }
 	marks := map[windowMark][]int{}
-	for j, c := range p.cols {
-		c.marks(func(m windowMark) { marks[m] = append(marks[m], j) })
+	for j, o := range others {
+		o.marks(func(m windowMark) { marks[m] = append(marks[m], j) })
 	}
-	for i, r := range p.rows {
-		if rowDone[i] {
+	for i, t := range traces {
+		if done[i] {
 			continue
 		}
-		r.marks(func(m windowMark) {
+		t.marks(func(m windowMark) {
 			js := marks[m]
 			for _, j := range js[:min(len(js), maxNear)] {
-				p.pair(i, j)
+				pair(i, j)
 			}
 		})
-		for _, j := range around(allCols, p.colStart, r.start, i) {
-			p.pair(i, j)
-		}
-	}
-	clear(marks)
-	for i, r := range p.rows {
-		r.marks(func(m windowMark) { marks[m] = append(marks[m], i) })
-	}
-	for j, c := range p.cols {
-		if colDone[j] {
-			continue
-		}
-		c.marks(func(m windowMark) {
-			is := marks[m]
-			for _, i := range is[:min(len(is), maxNear)] {
-				p.pair(i, j)
-			}
-		})
-		for _, i := range around(allRows, p.rowStart, c.start, j) {
-			p.pair(i, j)
+		for _, j := range around(all, start, t.start, i) {
+			pair(i, j)
 		}
 	}
 }

@@ -20,23 +20,6 @@ func (g *Group) ways() int {
 	return n
 }
 
-// worth is the log-likelihood that data connection d, which nobody has, gains
-// when it is given to candidate k or is stray or foreign.
-func (s *state) worth(d, k int) float64 {
-	switch k {
-	case foreign:
-		return s.model.foreign
-	case stray:
-		fixed := math.Inf(-1)
-		for k := range s.pairs[d] {
-			fixed = max(fixed, s.pairs[d][k].fixed)
-		}
-		return s.model.foreign + fixed + s.model.stray
-	}
-	p := &s.pairs[d][k]
-	return s.lines[p.control].gain(d, p)
-}
-
 // visit visits every way to give data connections from d on, with its
 // log-likelihood.
 func (s *state) visit(d int, sum float64, f func(log float64)) {

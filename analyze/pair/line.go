@@ -24,7 +24,6 @@ type line struct {
 // A viewLine is how many packets are expected in each interval of a view.
 type viewLine struct {
 	view     View
-	seen     float64
 	expected []float64
 }
 
@@ -98,13 +97,14 @@ func (l *line) newView(k int, view View) viewLine {
 	v := viewLine{view: view, expected: make([]float64, len(view))}
 	own := l.costs.of(features{featureControl: 1})
 	packets := max(2, own[0]+own[1])
+	seen := 0.0
 	for _, w := range view {
 		if w.First < l.group.Until {
-			v.seen += w.Packets
+			seen += w.Packets
 		}
 	}
 	for i := range view {
-		v.expected[i] = max(atAnyTime, anyShare*v.seen/float64(len(view)))
+		v.expected[i] = max(atAnyTime, anyShare*seen/float64(len(view)))
 		if l.control.carried.packets != nil {
 			v.expected[i] += l.control.carried.packets[k][i]
 		}
@@ -132,8 +132,8 @@ func (l *line) gain(d int, p *pair) float64 {
 	return g
 }
 
-// neighbours returns the moments around position at, with ok false where
-// there is none.
+// before and after return the moments around position at, with ok false
+// where there is none.
 func (l *line) before(at int) (moment, bool) {
 	if at > 0 {
 		return l.group.Data[l.members[at-1]].moment(), true

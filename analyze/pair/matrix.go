@@ -85,17 +85,27 @@ func (m Matrix) positive(least vector) Matrix {
 			scaled[i][j] = m[i][j] / math.Sqrt(least[i]*least[j])
 		}
 	}
+	out := scaled.spectral(func(v float64) float64 { return max(1, v) })
+	for i := range m {
+		for j := range m {
+			out[i][j] *= math.Sqrt(least[i] * least[j])
+		}
+	}
+	return out
+}
+
+// spectral returns the symmetric matrix with f of the eigenvalues.
+func (m Matrix) spectral(f func(float64) float64) (out Matrix) {
 	var eigen mat.EigenSym
-	if !eigen.Factorize(scaled.dense(), true) {
+	if !eigen.Factorize(m.dense(), true) {
 		panic("pair: no eigenvalues of a covariance of totals")
 	}
 	var vectors mat.Dense
 	eigen.VectorsTo(&vectors)
-	var out Matrix
 	for k, v := range eigen.Values(nil) {
 		for i := range m {
 			for j := range m {
-				out[i][j] += max(1, v) * vectors.At(i, k) * vectors.At(j, k) * math.Sqrt(least[i]*least[j])
+				out[i][j] += f(v) * vectors.At(i, k) * vectors.At(j, k)
 			}
 		}
 	}
@@ -122,21 +132,8 @@ func transpose(a Matrix) (t Matrix) {
 	return t
 }
 
-func rootOf(a Matrix) (r Matrix) {
-	var eigen mat.EigenSym
-	if !eigen.Factorize(a.dense(), true) {
-		panic("pair: no eigenvalues")
-	}
-	var v mat.Dense
-	eigen.VectorsTo(&v)
-	for k, x := range eigen.Values(nil) {
-		for i := range a {
-			for j := range a {
-				r[i][j] += math.Sqrt(max(x, 1e-9)) * v.At(i, k) * v.At(j, k)
-			}
-		}
-	}
-	return r
+func rootOf(a Matrix) Matrix {
+	return a.spectral(func(v float64) float64 { return math.Sqrt(max(v, 1e-9)) })
 }
 
 func inverseOf(rows [4]vector) (out Matrix) {

@@ -41,8 +41,9 @@ type state struct {
 	group *Group
 	model *Model
 	lines []*line
-	pairs [][]pair // by data connection and candidate
-	given []int    // candidate of each data connection, or foreign
+	pairs [][]pair  // by data connection and candidate
+	stray []float64 // what each data connection gains as stray
+	given []int     // candidate of each data connection, or foreign
 	rng   *rand.Rand
 	clear []bool    // by data connection: hardly anything else was possible at last
 	log   []float64 // scratch for conditionals
@@ -59,9 +60,13 @@ func newState(m *Model, g *Group, seed uint64) *state {
 	for i, d := range g.Data {
 		d.x = d.features()
 		s.given[i] = foreign
+		fixed := math.Inf(-1)
 		for _, control := range d.Candidates {
-			s.pairs[i] = append(s.pairs[i], newPair(m, g, d, control))
+			p := newPair(m, g, d, control)
+			fixed = max(fixed, p.fixed)
+			s.pairs[i] = append(s.pairs[i], p)
 		}
+		s.stray = append(s.stray, m.foreign+fixed+m.stray)
 	}
 	return s
 }
@@ -84,18 +89,28 @@ func (s *state) give(d, k int) {
 	s.given[d] = k
 }
 
+// worth is the log-likelihood that data connection d, which nobody has, gains
+// when it is given to candidate k or is stray or foreign.
+func (s *state) worth(d, k int) float64 {
+	switch k {
+	case foreign:
+		return s.model.foreign
+	case stray:
+		return s.stray[d]
+	}
+	p := &s.pairs[d][k]
+	return s.lines[p.control].gain(d, p)
+}
+
 // conditional returns the probabilities of d's candidates, followed by those
 // of stray and foreign, given everything else, at a temperature. Nobody has
 // d. The slice lasts until the next call.
 func (s *state) conditional(d int, temperature float64) []float64 {
 	s.log = s.log[:0]
-	fixed := math.Inf(-1)
 	for k := range s.pairs[d] {
-		p := &s.pairs[d][k]
-		fixed = max(fixed, p.fixed)
-		s.log = append(s.log, s.lines[p.control].gain(d, p))
+		s.log = append(s.log, s.worth(d, k))
 	}
-	s.log = append(s.log, s.model.foreign+fixed+s.model.stray, s.model.foreign)
+	s.log = append(s.log, s.worth(d, stray), s.worth(d, foreign))
 	best := slices.Max(s.log)
 	sum := 0.0
 	for k, g := range s.log {
@@ -281,9 +296,9 @@ func (s *state) propose(xs, ys []int, from, to int, temperature, odds float64) {
 func (s *state) takeAll(ds []int) float64 {
 	g := 0.0
 	for _, d := range ds {
-		p := &s.pairs[d][s.given[d]]
+		k := s.given[d]
 		s.take(d)
-		g += s.lines[p.control].gain(d, p)
+		g += s.worth(d, k)
 	}
 	return g
 }
@@ -294,7 +309,7 @@ func (s *state) giveAll(ds []int, control int) float64 {
 	g := 0.0
 	for _, d := range ds {
 		k := s.candidateOf(d, control)
-		g += s.lines[control].gain(d, &s.pairs[d][k])
+		g += s.worth(d, k)
 		s.give(d, k)
 	}
 	return g

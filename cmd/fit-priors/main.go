@@ -235,7 +235,6 @@ func (c *aCase) learn(p *pair.Priors) *pair.Learner {
 	c.run(pair.NewModel(p), func(w analyze.Weighed) {
 		given, _, _ := c.answers(w)
 		l.Add(w.Group, given)
-
 	})
 	return l
 }
@@ -288,11 +287,10 @@ func (c *aCase) measure(m *pair.Model) figures {
 			default:
 				right := best == given[i] && a.Foreign < 0.5
 				f.logScore += math.Log(max(1e-6, a.Shares[given[i]]))
-				sum, at := 0.0, 0
+				sum := 0.0
 				for _, s := range a.Shares {
 					if s > a.Shares[given[i]] {
 						sum += s
-						at++
 					}
 				}
 				if sum < 0.95*(1-a.Foreign) {
