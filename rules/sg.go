@@ -47,17 +47,6 @@ type GroupRule struct {
 	Description string
 }
 
-// words gives the rule as "tcp 22 from 10.0.0.0/24 (sg-0a1)", where sg-0a1
-// is the group whose rule it is.
-func (r GroupRule) words(dir flow.Direction, groupID string) string {
-	b := make([]byte, 0, 64)
-	b = appendTraffic(b, r.Protocol, r.Ports, r.HasPorts, r.ICMPType, r.ICMPCode)
-	b = append(b, pick(dir == flow.Egress, " to ", " from ")...)
-	b = r.appendPeer(b)
-	b = append(append(b, " ("...), groupID...)
-	return string(append(b, ')'))
-}
-
 func (r GroupRule) appendPeer(b []byte) []byte {
 	if r.Prefix.IsValid() {
 		return r.Prefix.AppendTo(b)
