@@ -89,18 +89,24 @@ func sumRoundness(from, to int) float64 {
 // best returns the roundest port from from to to; of several the farthest
 // out.
 func (e edge) best(from, to int) int {
-	step, end := -1, from // from to down to from: the lowest is the last
-	port := to
-	if e.upper {
-		step, end, port = 1, to, from
-	}
-	found := port
-	for ; port != end+step; port += step {
-		if e.weight(port) >= e.weight(found) {
-			found = port
+	for _, l := range e.landmarks() {
+		if from <= l && l <= to {
+			return l
 		}
 	}
-	return found
+	for r := roundest; r > 1; r /= 10 {
+		port := (from + r - 1) / r * r
+		if e.upper {
+			port = max(to/r*r, (to+1)/r*r-1)
+		}
+		if from <= port && port <= to {
+			return port
+		}
+	}
+	if e.upper {
+		return to
+	}
+	return from
 }
 
 // A bin is neighbouring ends that one of them stands for.
@@ -151,36 +157,52 @@ type grid struct {
 	evidence     float64 // logarithm of the likelihood, averaged over all ranges
 }
 
+// negligible is how much less likely, as a logarithm, a range must be than
+// the narrowest to be left out. The weights of ranges differ by less than
+// exp(35).
+const negligible = 70
+
 // newGrid looks at all ranges that hold the ports from low to high.
 func newGrid(u universe, low, high int, l *likelihood) *grid {
 	g := &grid{lower: edge{u, false}.bins(low), upper: edge{u, true}.bins(high)}
 	best := l.at(high - low + 1) // the narrowest range explains the ports best
 	sum, largest := 0.0, 0.0
-	for i, a := range g.lower {
+	for _, a := range g.lower {
 		row := make([]float64, len(g.upper))
 		total := 0.0
 		for j, b := range g.upper {
 			width := b.port - a.port + 1
-			mass := pairWeight(a.weight, b.weight, width) * math.Exp(l.at(width)-best)
+			log := l.at(width) - best
+			if log < -negligible { // and those further out even more
+				break
+			}
+			mass := pairWeight(a.weight, b.weight, width) * math.Exp(log)
 			if mass > largest {
 				largest, g.likeliest = mass, rules.PortRange{From: uint16(a.port), To: uint16(b.port)}
 			}
 			total += mass
+			row[j] = mass
+		}
+		sum += total
+		g.inside = append(g.inside, row)
+	}
+	g.addUp(sum)
+	g.evidence = best + math.Log(sum/u.total)
+	return g
+}
+
+// addUp makes probabilities of ranges to probabilities of all ranges within.
+func (g *grid) addUp(sum float64) {
+	for i, row := range g.inside {
+		total := 0.0
+		for j := range row {
+			total += row[j] / sum
 			row[j] = total
 			if i > 0 {
 				row[j] += g.inside[i-1][j]
 			}
 		}
-		sum += total
-		g.inside = append(g.inside, row)
 	}
-	for _, row := range g.inside {
-		for j := range row {
-			row[j] /= sum
-		}
-	}
-	g.evidence = best + math.Log(sum/u.total)
-	return g
 }
 
 // within returns the probability that the configured range lies in r.

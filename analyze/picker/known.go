@@ -21,6 +21,12 @@ var (
 	// says 61000.)
 	linux = rules.PortRange{From: 32768, To: 60999}
 
+	// linuxReuse is the lower half of it, where Linux looks first for the port
+	// of a socket that listens with SO_REUSEADDR set and was bound to port 0;
+	// the upper half is for when no port of the lower is free
+	// (inet_csk_find_open_port in net/ipv4/inet_connection_sock.c).
+	linuxReuse = rules.PortRange{From: 32768, To: 46883}
+
 	// dynamic is IANA's range of dynamic ports (RFC 6335, section 6), the
 	// default of Windows since Vista and Server 2008 (support.microsoft.com
 	// 929851) and of macOS (net.inet.ip.portrange.first and .last).
@@ -49,7 +55,8 @@ var clientRanges = []known{
 // unprivileged ports (its privops.c). AWS Transfer Family uses 8192-8200 (its
 // User Guide, "Create an FTP-enabled server").
 var serverRanges = []known{
-	{"Linux: ProFTPD or others, not configured", linux, .1},
+	{"Linux: ProFTPD or others, not configured", linux, .06},
+	{"Linux: listening with SO_REUSEADDR, not configured", linuxReuse, .04},
 	{"vsftpd, not configured", unprivileged, .1},
 	{"Windows: FileZilla Server or IIS, not configured", dynamic, .05},
 	{"AWS Transfer Family", rules.PortRange{From: 8192, To: 8200}, .05},
