@@ -10,12 +10,15 @@ import (
 // columns is how wide a comment may become before it is wrapped.
 const columns = 100
 
-// Line returns text as one line. What could end a comment or a line, or make
-// it read otherwise than it is (line breaks, control characters, bidirectional
-// formatting), becomes a space, or is escaped as Go does.
-func Line(text string) string {
+// Line returns text as one line, with single spaces. What could end a comment
+// or a line, or make it read otherwise than it is (line breaks, control
+// characters, bidirectional formatting), becomes a space, or is escaped as Go
+// does.
+func Line(text string) string { return printable(strings.Join(strings.Fields(text), " ")) }
+
+func printable(text string) string {
 	var b strings.Builder
-	for _, r := range strings.Join(strings.Fields(strings.ToValidUTF8(text, "\ufffd")), " ") {
+	for _, r := range text { // what is not UTF-8 comes as U+FFFD
 		if unicode.IsPrint(r) {
 			b.WriteRune(r)
 			continue
@@ -39,7 +42,7 @@ func Comment(paragraphs ...string) []string {
 
 // Verbatim returns text that is to be copied, such as a command, as a comment
 // on one line, indented.
-func Verbatim(text string) string { return "#   " + Line(text) }
+func Verbatim(text string) string { return "#   " + printable(text) }
 
 func wrap(text string) []string {
 	var lines []string

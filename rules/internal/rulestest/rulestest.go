@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
+	"strings"
 	"unicode/utf8"
 
 	"ephemera/ingest/flow"
@@ -233,4 +235,75 @@ func prefix(rng *rand.Rand) netip.Prefix {
 		a[4+k] = byte(rng.Uint32()) * byte(rng.IntN(2))
 	}
 	return netip.PrefixFrom(netip.AddrFrom16(a), rng.IntN(129)).Masked()
+}
+
+// Bare returns what a language keeps of s that names network ACLs and security
+// groups by ID: their entries, without the default deny, and their rules.
+func Bare(s rules.RuleSet) rules.RuleSet {
+	var bare rules.RuleSet
+	for _, a := range s.ACLs {
+		entries := slices.DeleteFunc(slices.Clone(a.Entries), rules.Entry.IsDefault)
+		bare.ACLs = append(bare.ACLs, &rules.NetworkACL{ID: a.ID, Entries: entries})
+	}
+	for _, g := range s.Groups {
+		bare.Groups = append(bare.Groups, &rules.SecurityGroup{ID: g.ID, Ingress: g.Ingress, Egress: g.Egress})
+	}
+	return bare
+}
+
+// WithoutDescriptions returns s without its rules' descriptions.
+func WithoutDescriptions(s rules.RuleSet) rules.RuleSet {
+	return rules.RuleSet{ACLs: s.ACLs, Groups: withDescriptions(s.Groups, "")}
+}
+
+func withDescriptions(groups []*rules.SecurityGroup, text string) []*rules.SecurityGroup {
+	var out []*rules.SecurityGroup
+	for _, g := range groups {
+		g = g.Clone()
+		for _, list := range [][]rules.GroupRule{g.Ingress, g.Egress} {
+			for k := range list {
+				list[k].Description = text
+			}
+		}
+		out = append(out, g)
+	}
+	return out
+}
+
+// WithText returns r with text for every note, name and description, and in
+// the header.
+func WithText(r rules.Revision, text string) rules.Revision {
+	out := rules.Revision{Header: []string{text, "", text}, Notes: map[rules.NoteKey]string{}}
+	for _, s := range []struct{ from, to *rules.RuleSet }{{&r.From, &out.From}, {&r.To, &out.To}} {
+		for _, a := range s.from.ACLs {
+			a = a.Clone()
+			a.Name = text
+			s.to.ACLs = append(s.to.ACLs, a)
+			for _, e := range a.Entries {
+				out.Notes[rules.EntryKey(a.ID, e)], out.Notes[rules.EntryKey(a.ID, e).AsGone()] = text, text
+			}
+		}
+		s.to.Groups = withDescriptions(s.from.Groups, text)
+		for _, g := range s.to.Groups {
+			g.Name = text
+			for _, dir := range []flow.Direction{flow.Ingress, flow.Egress} {
+				for _, x := range g.Rules(dir) {
+					out.Notes[rules.RuleKey(g.ID, dir, x)], out.Notes[rules.RuleKey(g.ID, dir, x).AsGone()] = text, text
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Show gives all of s, for the messages of tests.
+func Show(s rules.RuleSet) string {
+	var b strings.Builder
+	for _, a := range s.ACLs {
+		fmt.Fprintf(&b, "%+v\n", *a)
+	}
+	for _, g := range s.Groups {
+		fmt.Fprintf(&b, "%+v\n", *g)
+	}
+	return b.String()
 }

@@ -1,0 +1,189 @@
+# Back to what was.
+#
+# The entries and rules below are all that these network ACLs and security groups are to have,
+# changed or not. Resources that another configuration manages belong there: move them, or Terraform
+# and it undo each other's work.
+# Terraform makes its changes in no certain order. The AWS CLI script makes them one by one, in an
+# order in which what was allowed before and after is allowed in between.
+
+# Network ACL acl-0a1b2c3d (private "subnets")
+# Taken away, that is, to be deleted if Terraform does not manage it:
+# - ingress rule 140 allow icmpv6 type 2 code 0 from ::/0
+# - egress rule 111 allow tcp 8192-8200 to 198.51.100.0/24
+# - egress rule 112 allow tcp 990 to 203.0.113.10/32
+# - egress rule 113 allow tcp 60000-60100 to 2001:db8:4::/48
+# - egress rule 114 allow all to 10.0.0.0/16
+
+# Before: rule 100 allow tcp 32768-60999 from 0.0.0.0/0. Terraform deletes that before it creates
+# this, so for some seconds neither is there; the AWS CLI script replaces it without a gap.
+resource "aws_network_acl_rule" "private_subnets_ingress_100" {
+  network_acl_id = "acl-0a1b2c3d"
+  egress         = false
+  rule_number    = 100
+  rule_action    = "allow"
+  protocol       = "tcp"
+  from_port      = 1024
+  to_port        = 65535
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.private_subnets_ingress_100
+  id = "acl-0a1b2c3d:100:tcp:false"
+}
+
+# Before: rule 120 allow icmp type 3 code 4 from 0.0.0.0/0. Terraform deletes that before it creates
+# this, so for some seconds neither is there; the AWS CLI script replaces it without a gap.
+resource "aws_network_acl_rule" "private_subnets_ingress_120" {
+  network_acl_id = "acl-0a1b2c3d"
+  egress         = false
+  rule_number    = 120
+  rule_action    = "allow"
+  protocol       = "icmp"
+  icmp_type      = -1
+  icmp_code      = -1
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.private_subnets_ingress_120
+  id = "acl-0a1b2c3d:120:icmp:false"
+}
+
+resource "aws_network_acl_rule" "private_subnets_ingress_130" {
+  network_acl_id  = "acl-0a1b2c3d"
+  egress          = false
+  rule_number     = 130
+  rule_action     = "allow"
+  protocol        = "tcp"
+  from_port       = 1024
+  to_port         = 65535
+  ipv6_cidr_block = "::/0"
+}
+
+import {
+  to = aws_network_acl_rule.private_subnets_ingress_130
+  id = "acl-0a1b2c3d:130:tcp:false"
+}
+
+resource "aws_network_acl_rule" "private_subnets_egress_100" {
+  network_acl_id = "acl-0a1b2c3d"
+  egress         = true
+  rule_number    = 100
+  rule_action    = "allow"
+  protocol       = "tcp"
+  from_port      = 21
+  to_port        = 21
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.private_subnets_egress_100
+  id = "acl-0a1b2c3d:100:tcp:true"
+}
+
+# Before: rule 110 allow tcp 49152-50175 to 203.0.113.10/32. Terraform deletes that before it
+# creates this, so for some seconds neither is there; the AWS CLI script replaces it without a gap.
+resource "aws_network_acl_rule" "private_subnets_egress_110" {
+  network_acl_id = "acl-0a1b2c3d"
+  egress         = true
+  rule_number    = 110
+  rule_action    = "allow"
+  protocol       = "tcp"
+  from_port      = 1024
+  to_port        = 65535
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.private_subnets_egress_110
+  id = "acl-0a1b2c3d:110:tcp:true"
+}
+
+# Network ACL acl-0f9e8d7c (public)
+
+resource "aws_network_acl_rule" "public_ingress_90" {
+  network_acl_id = "acl-0f9e8d7c"
+  egress         = false
+  rule_number    = 90
+  rule_action    = "deny"
+  protocol       = "tcp"
+  from_port      = 50000
+  to_port        = 51000
+  cidr_block     = "0.0.0.0/0"
+}
+
+# Before: rule 100 allow tcp 1024-65535 from 0.0.0.0/0. Terraform deletes that before it creates
+# this, so for some seconds neither is there; the AWS CLI script replaces it without a gap.
+resource "aws_network_acl_rule" "public_ingress_100" {
+  network_acl_id = "acl-0f9e8d7c"
+  egress         = false
+  rule_number    = 100
+  rule_action    = "allow"
+  protocol       = "tcp"
+  from_port      = 1024
+  to_port        = 49999
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.public_ingress_100
+  id = "acl-0f9e8d7c:100:tcp:false"
+}
+
+resource "aws_network_acl_rule" "public_egress_100" {
+  network_acl_id = "acl-0f9e8d7c"
+  egress         = true
+  rule_number    = 100
+  rule_action    = "allow"
+  protocol       = "-1"
+  cidr_block     = "0.0.0.0/0"
+}
+
+import {
+  to = aws_network_acl_rule.public_egress_100
+  id = "acl-0f9e8d7c:100:-1:true"
+}
+
+# Security group sg-0123456789abcdef0 (ftp $(server))
+# Taken away, that is, to be revoked if Terraform does not manage it:
+# - ingress tcp 49152-50175 from 10.0.0.0/16
+# - ingress tcp 49152-50175 from 2001:db8::/32
+
+# It exists, and Terraform fails to create it again. This command prints its ID, sgr-...:
+#   aws ec2 describe-security-group-rules --filters Name=group-id,Values=sg-0123456789abcdef0 --query 'SecurityGroupRules[?IsEgress==`false` && IpProtocol==`"tcp"` && FromPort==`21` && ToPort==`21` && CidrIpv4==`"10.0.0.0/16"`].SecurityGroupRuleId' --output text
+# Fill it in here, and take the comment signs away:
+#   import {
+#     to = aws_vpc_security_group_ingress_rule.ftp_server_tcp_21_from_10_0_0_0_16
+#     id = "sgr-..."
+#   }
+resource "aws_vpc_security_group_ingress_rule" "ftp_server_tcp_21_from_10_0_0_0_16" {
+  security_group_id = "sg-0123456789abcdef0"
+  description       = "control $${connection}"
+  ip_protocol       = "tcp"
+  from_port         = 21
+  to_port           = 21
+  cidr_ipv4         = "10.0.0.0/16"
+}
+
+resource "aws_vpc_security_group_ingress_rule" "ftp_server_tcp_1024_65535_from_10_0_0_0_16" {
+  security_group_id = "sg-0123456789abcdef0"
+  description       = "*/ too wide"
+  ip_protocol       = "tcp"
+  from_port         = 1024
+  to_port           = 65535
+  cidr_ipv4         = "10.0.0.0/16"
+}
+
+# It exists, and Terraform fails to create it again. This command prints its ID, sgr-...:
+#   aws ec2 describe-security-group-rules --filters Name=group-id,Values=sg-0123456789abcdef0 --query 'SecurityGroupRules[?IsEgress==`true` && IpProtocol==`"-1"` && CidrIpv4==`"0.0.0.0/0"`].SecurityGroupRuleId' --output text
+# Fill it in here, and take the comment signs away:
+#   import {
+#     to = aws_vpc_security_group_egress_rule.ftp_server_all_to_anywhere
+#     id = "sgr-..."
+#   }
+resource "aws_vpc_security_group_egress_rule" "ftp_server_all_to_anywhere" {
+  security_group_id = "sg-0123456789abcdef0"
+  ip_protocol       = "-1"
+  cidr_ipv4         = "0.0.0.0/0"
+}
