@@ -175,7 +175,7 @@ func (p Packets) protocolWords() string {
 	}
 	var words []string
 	for _, k := range p.but {
-		words = append(words, strings.TrimPrefix(k.String(), flow.Proto(p.Protocol).String()+" "))
+		words = append(words, strings.TrimPrefix(k.String(), p.kind().String()+" "))
 	}
 	return p.kind().String() + " but " + strings.Join(words, ", ")
 }

@@ -339,3 +339,212 @@ func TestPacketAlgebra(t *testing.T) {
 		}
 	}
 }
+
+func TestDifferenceWords(t *testing.T) {
+	for _, c := range []struct{ from, to, opened, closed string }{
+		{"100 allow tcp 80 0.0.0.0/0", "100 allow tcp 80 0.0.0.0/0", "", ""},
+		{"100 allow tcp 80 0.0.0.0/0", "110 allow tcp 80 0.0.0.0/1\n 120 allow tcp 80 128.0.0.0/1", "", ""},
+		{"", "100 allow tcp 40000-40199 203.0.113.11/32", "tcp 40000-40199 peers 203.0.113.11", ""},
+		{"", "100 allow icmp any 10.0.0.0/8", "icmp peers 10.0.0.0/8", ""},
+		{"", "100 allow all any ::/0", "tcp 0-65535 peers ::/0\nudp 0-65535 peers ::/0\nall protocols but tcp, udp peers ::/0", ""},
+		{"100 allow all any 0.0.0.0/0", "90 deny icmp any 0.0.0.0/0\n 100 allow all any 0.0.0.0/0", "", "icmp peers 0.0.0.0/0"},
+		{"", "90 deny icmp any 0.0.0.0/0\n 91 deny tcp any 0.0.0.0/0\n 100 allow all any 0.0.0.0/0",
+			"udp 0-65535 peers 0.0.0.0/0\nall protocols but tcp, udp, icmp peers 0.0.0.0/0", ""},
+		{"100 allow tcp 80 10.0.0.0/30", "90 deny tcp 80 10.0.0.1/32\n 100 allow tcp 80 10.0.0.0/30", "", "tcp 80 peers 10.0.0.1"},
+		{"100 allow tcp 80 10.0.0.0/30", "90 deny tcp any 10.0.0.3/32\n 100 allow tcp 80-81 10.0.0.0/30",
+			"tcp 81 peers 10.0.0.0-10.0.0.2", "tcp 80 peers 10.0.0.3"},
+		{"100 allow tcp 80 10.0.0.0/30", "90 deny all any 10.0.0.0/8\n 100 allow tcp 80 10.0.0.0/30", "", "tcp 80 peers 10.0.0.0/30"},
+		{"100 allow tcp 1024-65535 0.0.0.0/0", "100 allow tcp 1024-2047 0.0.0.0/0\n 110 allow tcp 4096-65535 0.0.0.0/0", "", "tcp 2048-4095 peers 0.0.0.0/0"},
+	} {
+		d := aclOf(t, c.from).Difference(flow.Egress, aclOf(t, c.to))
+		opened, closed := strings.TrimSpace(lines(d.Opened)), strings.TrimSpace(lines(d.Closed))
+		if opened != c.opened || closed != c.closed {
+			t.Errorf("%s to %s: got %q and %q, want %q and %q", c.from, c.to, opened, closed, c.opened, c.closed)
+		}
+		if d.IsEmpty() != (c.opened+c.closed == "") {
+			t.Errorf("%s to %s: IsEmpty is %t", c.from, c.to, d.IsEmpty())
+		}
+		if d := aclOf(t, c.from).Difference(flow.Ingress, aclOf(t, c.to)); !d.IsEmpty() {
+			t.Errorf("%s to %s: got %v for ingress, want nothing", c.from, c.to, d)
+		}
+	}
+}
+
+func TestICMPDifferenceWords(t *testing.T) {
+	icmp := func(icmpType, icmpCode int) GroupRule {
+		return GroupRule{Protocol: 1, ICMPType: icmpType, ICMPCode: icmpCode, GroupRef: "sg-1"}
+	}
+	for _, c := range []struct {
+		from, to       []GroupRule
+		opened, closed string
+	}{
+		{nil, []GroupRule{icmp(3, 4)}, "icmp type 3 code 4 peers sg-1", ""},
+		{[]GroupRule{icmp(3, 4)}, []GroupRule{icmp(3, -1)}, "icmp type 3 but code 4 peers sg-1", ""},
+		{[]GroupRule{icmp(3, 4)}, []GroupRule{icmp(-1, -1)}, "icmp type 3 but code 4 peers sg-1\nicmp but type 3 peers sg-1", ""},
+		{[]GroupRule{icmp(3, 4), icmp(3, -1)}, []GroupRule{icmp(3, -1)}, "", ""},
+		{[]GroupRule{icmp(8, -1)}, []GroupRule{icmp(0, -1)}, "icmp type 0 peers sg-1", "icmp type 8 peers sg-1"},
+	} {
+		from, to := &SecurityGroup{Ingress: c.from}, &SecurityGroup{Ingress: c.to}
+		d := from.Difference(flow.Ingress, to)
+		opened, closed := strings.TrimSpace(lines(d.Opened)), strings.TrimSpace(lines(d.Closed))
+		if opened != c.opened || closed != c.closed {
+			t.Errorf("%v to %v: got %q and %q, want %q and %q", c.from, c.to, opened, closed, c.opened, c.closed)
+		}
+	}
+}
+
+// TestOddEntries has entries that EC2 would not accept. They match what
+// Evaluate says that they match, which is nothing for most.
+func TestOddEntries(t *testing.T) {
+	some := netip.MustParsePrefix("10.0.0.0/8")
+	for _, c := range []struct {
+		name string
+		e    Entry
+		want string
+	}{
+		{"no prefix", Entry{Protocol: -1}, ""},
+		{"prefix too long", Entry{Protocol: -1, Prefix: netip.PrefixFrom(some.Addr(), 64)}, ""},
+		{"no such protocol", Entry{Protocol: 300, Prefix: some}, ""},
+		{"negative protocol", Entry{Protocol: -2, Prefix: some}, ""},
+		{"no such ICMP type", Entry{Protocol: 1, Prefix: some, ICMPType: 256, ICMPCode: -1}, ""},
+		{"negative ICMP code", Entry{Protocol: 1, Prefix: some, ICMPType: 3, ICMPCode: -2}, ""},
+		{"ports turned round", Entry{Protocol: 6, Prefix: some, HasPorts: true, Ports: PortRange{90, 80}}, ""},
+		{"IPv4 in IPv6", Entry{Protocol: 47, Prefix: netip.MustParsePrefix("::ffff:10.0.0.0/104")}, "protocol 47 peers ::ffff:10.0.0.0/104"},
+		{"bits of the host", Entry{Protocol: 47, Prefix: netip.MustParsePrefix("10.1.2.3/8")}, "protocol 47 peers 10.0.0.0/8"},
+		{"end of IPv6", Entry{Protocol: 47, Prefix: netip.MustParsePrefix("ffff::/16")}, "protocol 47 peers ffff::/16"},
+		{"default deny that allows", Entry{Protocol: 47, Prefix: some, RuleNumber: DefaultRule}, "protocol 47 peers 10.0.0.0/8"},
+	} {
+		c.e.Allow = true
+		a := &NetworkACL{Entries: []Entry{c.e}}
+		if got := strings.TrimSpace(lines(a.Allowed(flow.Ingress))); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+		d := (&NetworkACL{}).Difference(flow.Ingress, a)
+		if got := strings.TrimSpace(lines(d.Opened)); got != c.want || len(d.Closed) > 0 {
+			t.Errorf("%s: got %q opened and %v closed, want %q", c.name, got, d.Closed, c.want)
+		}
+	}
+}
+
+// TestPacketsOfCallers has packets that no filter returned.
+func TestPacketsOfCallers(t *testing.T) {
+	at := func(from, to string) Packets {
+		return Packets{From: netip.MustParseAddr(from), To: netip.MustParseAddr(to), ICMPType: -1, ICMPCode: -1}
+	}
+	all := at("0.0.0.0", "255.255.255.255")
+	all.Protocol, all.Ports = AllProtocols, AllPorts()
+	tcp := at("10.0.0.0", "10.0.0.255")
+	tcp.Protocol, tcp.Ports = 6, Ports(PortRange{80, 90})
+	icmp := at("10.0.0.0", "10.0.0.255")
+	icmp.Protocol = 1
+	turned := at("10.0.0.9", "10.0.0.1")
+	turned.Protocol = -1
+	mixed := at("10.0.0.9", "::1")
+	mixed.Protocol = -1
+	zone := at("fe80::1%eth0", "fe80::2%eth0")
+	zone.Protocol = 47
+	for _, c := range []struct {
+		name string
+		got  []Packets
+		want string
+	}{
+		{"all but tcp", SubtractPackets([]Packets{all}, []Packets{tcp}),
+			"tcp 0-65535 peers 0.0.0.0-9.255.255.255\ntcp 0-79;91-65535 peers 10.0.0.0/24\ntcp 0-65535 peers 10.0.1.0-255.255.255.255\n" +
+				"udp 0-65535 peers 0.0.0.0/0\nall protocols but tcp, udp peers 0.0.0.0/0"},
+		{"tcp in all", IntersectPackets([]Packets{tcp}, []Packets{all}), "tcp 80-90 peers 10.0.0.0/24"},
+		{"tcp but all", SubtractPackets([]Packets{tcp}, []Packets{all}), ""},
+		{"icmp has no ports", IntersectPackets([]Packets{icmp}, []Packets{all}), "icmp peers 10.0.0.0/24"},
+		{"twice", SubtractPackets([]Packets{tcp, tcp}, nil), "tcp 80-90 peers 10.0.0.0/24"},
+		{"turned round", SubtractPackets([]Packets{turned}, nil), ""},
+		{"of two families", SubtractPackets([]Packets{mixed}, nil), ""},
+		{"nobody", SubtractPackets([]Packets{{Protocol: AllProtocols}}, nil), ""},
+		{"nothing", IntersectPackets(nil, nil), ""},
+	} {
+		if got := strings.TrimSpace(lines(c.got)); got != c.want {
+			t.Errorf("%s: got %q, want %q", c.name, got, c.want)
+		}
+	}
+	if got := SubtractPackets([]Packets{zone}, []Packets{zone}); len(got) != 0 {
+		t.Errorf("zone: got %v, want nothing", got)
+	}
+	if got := all.String(); got != "all protocols peers 0.0.0.0/0" {
+		t.Errorf("got %s", got)
+	}
+}
+
+func TestPrefixes(t *testing.T) {
+	for _, c := range []struct{ from, to, want string }{
+		{"10.0.0.0", "10.0.0.0", "10.0.0.0/32"},
+		{"10.0.0.0", "10.0.0.2", "10.0.0.0/31 10.0.0.2/32"},
+		{"10.0.0.1", "10.0.0.6", "10.0.0.1/32 10.0.0.2/31 10.0.0.4/31 10.0.0.6/32"},
+		{"0.0.0.0", "255.255.255.255", "0.0.0.0/0"},
+		{"128.0.0.0", "255.255.255.255", "128.0.0.0/1"},
+		{"255.255.255.255", "255.255.255.255", "255.255.255.255/32"},
+		{"::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", "::/0"},
+		{"2001:db8::1", "2001:db8::3", "2001:db8::1/128 2001:db8::2/127"},
+		{"10.0.0.2", "10.0.0.1", ""},
+		{"10.0.0.2", "::1", ""},
+	} {
+		p := Packets{From: netip.MustParseAddr(c.from), To: netip.MustParseAddr(c.to)}
+		var words []string
+		for _, prefix := range p.Prefixes() {
+			words = append(words, prefix.String())
+		}
+		if got := strings.Join(words, " "); got != c.want {
+			t.Errorf("%s to %s: got %s, want %s", c.from, c.to, got, c.want)
+		}
+	}
+	if got := (Packets{Ref: "sg-1"}).Prefixes(); got != nil {
+		t.Errorf("a reference has the prefixes %v", got)
+	}
+}
+
+// TestPrefixesAgainstEveryAddress checks that ranges are covered exactly, and
+// with no two prefixes that one could stand for.
+func TestPrefixesAgainstEveryAddress(t *testing.T) {
+	for from := range 64 {
+		for to := from; to < 64; to++ {
+			p := Packets{From: netip.AddrFrom4([4]byte{10, 0, 0, byte(from)}), To: netip.AddrFrom4([4]byte{10, 0, 0, byte(to)})}
+			prefixes := p.Prefixes()
+			var as []Allowance
+			for _, prefix := range prefixes {
+				as = append(as, Allowance{prefix, AllPorts()})
+			}
+			if len(Merge(as)) != len(prefixes) {
+				t.Errorf("%d to %d: %v can be fewer", from, to, prefixes)
+			}
+			for i := range 80 {
+				a := netip.AddrFrom4([4]byte{10, 0, 0, byte(i)})
+				held := slices.ContainsFunc(prefixes, func(p netip.Prefix) bool { return p.Contains(a) })
+				if held != (from <= i && i <= to) {
+					t.Errorf("%d to %d: %v is held: %t", from, to, a, held)
+				}
+			}
+		}
+	}
+}
+
+// manyEntries returns a network ACL with 40 different entries for the
+// ephemeral ports of as many peers.
+func manyEntries(seed uint64) *NetworkACL {
+	rng := rand.New(rand.NewPCG(45, seed))
+	a := &NetworkACL{ID: "acl-1"}
+	for i := range 40 {
+		from := uint16(1024 + rng.IntN(60000))
+		peer := netip.AddrFrom4([4]byte{byte(rng.IntN(4)), byte(rng.IntN(4)), byte(rng.IntN(256)), 0})
+		a.Entries = append(a.Entries, Entry{
+			RuleNumber: 10*i + 10, Allow: rng.IntN(4) > 0, Egress: true, ICMPType: -1, ICMPCode: -1,
+			Protocol: []int{-1, 6, 6, 17, 1, 50 + rng.IntN(20)}[rng.IntN(6)],
+			Prefix:   netip.PrefixFrom(peer, 8*rng.IntN(4)).Masked(), HasPorts: true, Ports: PortRange{from, from + uint16(rng.IntN(4000))},
+		})
+	}
+	return a
+}
+
+func BenchmarkDifference(b *testing.B) {
+	from, to := manyEntries(1), manyEntries(2)
+	b.ReportAllocs()
+	for b.Loop() {
+		from.Difference(flow.Egress, to)
+	}
+}
