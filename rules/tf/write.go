@@ -81,19 +81,12 @@ func (f *file) acl(a render.ACL) {
 	if len(a.Gone) > 0 {
 		f.comment(render.Comment("Taken away, that is, to be deleted if Terraform does not manage it:")...)
 		for _, e := range a.Gone {
-			f.comment(render.Comment(withNote(fmt.Sprintf("- %s %s", e.Direction(), e), e.Note))...)
+			f.comment(render.Comment(render.WithNote(fmt.Sprintf("- %s %s", e.Direction(), e), e.Note))...)
 		}
 	}
 	for _, e := range a.Entries {
 		f.entry(a, e)
 	}
-}
-
-func withNote(text, note string) string {
-	if note == "" {
-		return text
-	}
-	return text + ": " + note
 }
 
 func (f *file) entry(a render.ACL, e render.Entry) {
@@ -188,7 +181,7 @@ func (f *file) group(g render.Group) {
 	if len(g.Gone) > 0 {
 		f.comment(render.Comment("Taken away, that is, to be revoked if Terraform does not manage it:")...)
 		for _, r := range g.Gone {
-			f.comment(render.Comment(withNote(fmt.Sprintf("- %s %s", r.Direction, r.Words()), r.Note))...)
+			f.comment(render.Comment(render.WithNote(fmt.Sprintf("- %s %s", r.Direction, r.Words()), r.Note))...)
 		}
 	}
 	for _, r := range g.Rules {

@@ -44,14 +44,18 @@ func Comment(paragraphs ...string) []string {
 // on one line, indented.
 func Verbatim(text string) string { return "#   " + printable(text) }
 
+// wrap indents what continues an item of a list, which begins with "- ".
 func wrap(text string) []string {
 	var lines []string
-	line, width := "#", 1
+	line, width, start := "#", 1, "#"
+	if strings.HasPrefix(text, "- ") {
+		start = "#  "
+	}
 	for _, word := range strings.Fields(text) {
 		w := utf8.RuneCountInString(word)
-		if width+1+w > columns && width > 1 {
+		if width+1+w > columns && width > len(start) {
 			lines = append(lines, line)
-			line, width = "#", 1
+			line, width = start, len(start)
 		}
 		line += " " + word
 		width += 1 + w

@@ -136,9 +136,9 @@ func (it Item) id(name string) (string, error) {
 // boolean reads a truth value; missing is false.
 func (it Item) boolean(name string) (bool, error) {
 	switch text := it.Values[name].Text; {
-	case !it.has(name), text == "false":
+	case !it.has(name), strings.EqualFold(text, "false"):
 		return false, nil
-	case text == "true":
+	case strings.EqualFold(text, "true"):
 		return true, nil
 	default:
 		return false, it.errorf(name, "%q is neither true nor false", text)

@@ -160,6 +160,14 @@ func Title(id, name string) string {
 	return id + " (" + name + ")"
 }
 
+// WithNote adds a note to what is taken away.
+func WithNote(text, note string) string {
+	if note == "" {
+		return text
+	}
+	return text + ": " + note
+}
+
 // IsICMP reports whether the protocol has ICMP types.
 func IsICMP(protocol int) bool {
 	return protocol == int(flow.ICMP) || protocol == int(flow.ICMPv6)
