@@ -134,7 +134,7 @@ func randomAllowances(rng *rand.Rand, network netip.Prefix) []Allowance {
 func TestMergeAgainstBitmap(t *testing.T) {
 	rng := rand.New(rand.NewPCG(42, 1))
 	saved := 0
-	for i := range rounds(20000) {
+	for i := range rounds(6000) {
 		network := netip.MustParsePrefix([]string{"10.0.0.0/27", "2001:db8::/123"}[i%2])
 		as := randomAllowances(rng, network)
 		got := Merge(as)
@@ -205,7 +205,7 @@ func paintable(want uint32, inside []uint32, n int) bool {
 // TestMergeIsOptimal compares with the best of all sets of entries.
 func TestMergeIsOptimal(t *testing.T) {
 	rng := rand.New(rand.NewPCG(42, 2))
-	for range rounds(4000) {
+	for range rounds(1500) {
 		want := rng.Uint32() & (1<<24 - 1)
 		if rng.IntN(3) > 0 {
 			want |= rng.Uint32() & (1<<24 - 1)

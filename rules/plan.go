@@ -177,7 +177,10 @@ func fewPackets(list []Packets) string {
 // String gives the step in words: "replace rule 110 of acl-1, egress",
 // "revoke tcp 22 from 10.0.0.0/8 of sg-1, ingress".
 func (s Step) String() string {
-	verb := [...]string{"create", "replace", "delete", "authorize", "revoke"}[s.Op]
+	verb := fmt.Sprintf("operation %d on", s.Op)
+	if verbs := [...]string{"create", "replace", "delete", "authorize", "revoke"}; int(s.Op) < len(verbs) {
+		verb = verbs[s.Op]
+	}
 	what := fmt.Sprintf("rule %d", s.Entry.RuleNumber)
 	if s.Op == AuthorizeRule || s.Op == RevokeRule {
 		what = s.Rule.Words(s.Direction)
@@ -474,27 +477,112 @@ var demands = []func(breach) bool{
 	func(b breach) bool { return !b.full },
 }
 
-// maxChecks bounds how many tables one search looks at, which takes some
-// tenths of a second at worst.
-const maxChecks = 20000
+// How many tables a search looks at, at most. Together the searches of one
+// transition take some tenths of a second at worst.
+const (
+	maxChecks     = 20000
+	maxHelpChecks = 1000 // with entries that exist for some steps
+	maxHelpers    = 3    // entries that exist for some steps
+)
 
 // plan returns the moves under the hardest demand that can be kept.
 func (t *transition) plan() []move {
-	for hardness, demand := range demands {
-		found, deepest := t.search(demand)
-		if found != nil {
+	found, deepest := t.search(demands[0], nil, maxChecks)
+	if found != nil {
+		return found
+	}
+	if way := t.searchWithHelpers(deepest); way != nil {
+		return way
+	}
+	for _, begun := range [][]move{deepest, nil} {
+		if way := t.detour(begun); t.keeps(way, demands[0]) {
+			return way
+		}
+	}
+	for _, demand := range demands[1:] {
+		if found, _ = t.search(demand, nil, maxChecks); found != nil {
 			return found
-		}
-		if hardness > 0 {
-			continue
-		}
-		for _, begun := range [][]move{deepest, nil} {
-			if way := t.detour(begun); t.keeps(way, demand) {
-				return way
-			}
 		}
 	}
 	return t.emptyAndFill()
+}
+
+// searchWithHelpers searches with a few entries that exist for some steps:
+// copies of those that stood in the way where the search got deepest.
+func (t *transition) searchWithHelpers(deepest []move) []move {
+	if t.layer != NACL {
+		return nil
+	}
+	var helpers []move
+	reached := len(deepest)
+	for range maxHelpers {
+		var best []move
+		for _, h := range t.helpers(deepest, helpers) {
+			try := append(slices.Clip(helpers), move{CreateEntry, h}, move{DeleteEntry, h})
+			found, deep := t.search(demands[0], try, maxHelpChecks)
+			if found != nil {
+				return found
+			}
+			if n := len(deep) - len(try); n > reached {
+				reached, best = n, try
+			}
+		}
+		if best == nil {
+			return nil
+		}
+		helpers = best
+	}
+	return nil
+}
+
+// helpers returns copies of the entries whose numbers are still to change
+// hands after the moves made, right before and right behind their own places,
+// and before and behind all.
+func (t *transition) helpers(made, taken []move) []slot {
+	var copies []slot
+	for _, c := range t.changes() {
+		if slices.Contains(made, c) {
+			continue
+		}
+		for _, tb := range []table{t.from, t.to} {
+			at, found := tb.find(c.number)
+			if !found {
+				continue
+			}
+			for _, n := range t.freeNumbers(tb[at].number, taken) {
+				copies = append(copies, slot{n, tb[at].clause})
+			}
+		}
+	}
+	return copies
+}
+
+// freeNumbers returns the nearest number before and behind the given one that
+// neither side nor a move has taken, and likewise before and behind all.
+func (t *transition) freeNumbers(number int, taken []move) []int {
+	isTaken := func(n int) bool {
+		_, old := t.from.find(n)
+		_, wanted := t.to.find(n)
+		return old || wanted || slices.ContainsFunc(taken, func(m move) bool { return m.number == n })
+	}
+	var free []int
+	add := func(n, step int) {
+		for isTaken(n) {
+			n += step
+		}
+		if n >= 1 && n <= maxRule && !slices.Contains(free, n) {
+			free = append(free, n)
+		}
+	}
+	lowest, highest := number, number
+	for _, s := range slices.Concat(t.from, t.to) {
+		lowest, highest = min(lowest, s.number), max(highest, s.number)
+	}
+	add(number+1, 1)
+	add(number-1, -1)
+	add(highest+1, 1)
+	add(lowest-1, -1)
+	return free
 }
 
 // keeps reports whether the moves exist and all tables on the way meet the
@@ -529,11 +617,16 @@ func (t *transition) changes() []move {
 			moves = append(moves, move{DeleteEntry, t.from[at]}, move{CreateEntry, s})
 		}
 	}
-	for _, s := range t.from {
+	for _, s := range slices.Backward(t.from) {
 		if _, found := t.to.find(s.number); !found {
 			moves = append(moves, move{DeleteEntry, s})
 		}
 	}
+	return byOperation(moves)
+}
+
+// byOperation sorts moves: what is created first, what is deleted last.
+func byOperation(moves []move) []move {
 	slices.SortStableFunc(moves, func(x, y move) int { return cmp.Compare(x.op, y.op) })
 	return moves
 }
@@ -545,10 +638,14 @@ func (t *transition) emptyAndFill() []move {
 	return moves
 }
 
-// search looks for an order of the changes in which every table meets the
-// demand. When it finds none it returns the longest row of moves that did.
-func (t *transition) search(demand func(breach) bool) (found, deepest []move) {
-	s := &search{transition: t, demand: demand, changes: t.changes(), checks: maxChecks, dead: make(map[string]bool)}
+// search looks for an order of the changes, and of further moves, in which
+// every table meets the demand. When it finds none among as many tables as it
+// may look at, it returns the longest row of moves that did.
+func (t *transition) search(demand func(breach) bool, further []move, checks int) (found, deepest []move) {
+	s := &search{
+		transition: t, demand: demand, checks: checks, dead: make(map[string]bool),
+		changes: byOperation(append(t.changes(), further...)),
+	}
 	s.made, s.done = []move{}, make([]byte, len(s.changes))
 	if s.goOn(t.from) {
 		return s.made, nil
