@@ -335,6 +335,8 @@ type transition struct {
 	// olds and news hold the entries and rules of from and to as they were
 	// given.
 	olds, news map[slot]Step
+
+	checked int // how many tables searches have looked at
 }
 
 // clause returns the place of a clause, which it adds when it is new.
@@ -477,12 +479,13 @@ var demands = []func(breach) bool{
 	func(b breach) bool { return !b.full },
 }
 
-// How many tables a search looks at, at most. Together the searches of one
-// transition take some tenths of a second at worst.
+// What bounds the searches of one transition, so that they take some tenths of
+// a second at worst.
 const (
-	maxChecks     = 20000
-	maxHelpChecks = 1000 // with entries that exist for some steps
-	maxHelpers    = 3    // entries that exist for some steps
+	maxChecks     = 20000 // tables that one search looks at
+	maxHelpChecks = 500   // and one with entries that exist for some steps
+	maxHelp       = 40000 // and all of those together
+	maxHelpers    = 8     // entries that exist for some steps
 )
 
 // plan returns the moves under the hardest demand that can be kept.
@@ -514,25 +517,32 @@ func (t *transition) searchWithHelpers(deepest []move) []move {
 		return nil
 	}
 	var helpers []move
-	reached := len(deepest)
+	enough := t.checked + maxHelp
 	for range maxHelpers {
-		var best []move
-		for _, h := range t.helpers(deepest, helpers) {
-			try := append(slices.Clip(helpers), move{CreateEntry, h}, move{DeleteEntry, h})
-			found, deep := t.search(demands[0], try, maxHelpChecks)
-			if found != nil {
-				return found
-			}
-			if n := len(deep) - len(try); n > reached {
-				reached, best = n, try
-			}
+		found, more, further := t.searchWithOneMore(helpers, deepest, enough)
+		if found != nil || more == nil {
+			return found
 		}
-		if best == nil {
-			return nil
-		}
-		helpers = best
+		helpers, deepest = more, further
 	}
 	return nil
+}
+
+// searchWithOneMore adds one helper. When no way is found it returns the
+// helpers with the first that leads beyond the deepest moves, and how far.
+func (t *transition) searchWithOneMore(helpers, deepest []move, enough int) (found, more, further []move) {
+	reached := len(deepest) - len(helpers)
+	for _, h := range t.helpers(deepest, helpers) {
+		if t.checked > enough {
+			break
+		}
+		more := append(slices.Clip(helpers), move{CreateEntry, h}, move{DeleteEntry, h})
+		found, further := t.search(demands[0], more, maxHelpChecks)
+		if found != nil || len(further)-len(more) > reached {
+			return found, more, further
+		}
+	}
+	return nil, nil, nil
 }
 
 // helpers returns copies of the entries whose numbers are still to change
@@ -700,6 +710,7 @@ func (s *search) tryClean(now table) bool {
 		if s.checks--; s.checks < 0 {
 			return false
 		}
+		s.checked++
 		b := s.breach(now.after(m))
 		switch {
 		case !s.demand(b):

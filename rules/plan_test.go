@@ -77,6 +77,8 @@ func TestPlanOfACL(t *testing.T) {
 			"100 allow tcp 80 0.0.0.0/0\n 110 allow tcp 443 0.0.0.0/0",
 			"100 allow tcp 443 0.0.0.0/0\n 110 allow tcp 80 0.0.0.0/0",
 			"+101 =100 =110 -101"},
+		{"twelve change places in pairs", ports(12, 0), ports(12, 1),
+			"+101 +121 +141 +161 +181 +201 =100 =110 =120 =130 =140 =150 =160 =170 =180 =190 =200 =210 -101 -121 -141 -161 -181 -201"},
 		{"a family changes hands",
 			"100 allow tcp 80 10.0.0.0/8", "100 allow tcp 80 2001:db8::/32", "-100 +100"},
 	} {
@@ -87,6 +89,16 @@ func TestPlanOfACL(t *testing.T) {
 		}
 		checkPlan(t, from, to, Quota{})
 	}
+}
+
+// ports returns n entries for as many ports. With swap 1, pairs of them have
+// each other's numbers.
+func ports(n, swap int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "%d allow tcp %d 10.0.0.0/8\n", 100+10*i, 1000+(i^swap))
+	}
+	return b.String()
 }
 
 // checkPlan follows the steps and compares every state with both ends. It
@@ -405,6 +417,70 @@ func transitionOf(from, to *NetworkACL, dir flow.Direction, most int) *transitio
 	return tr
 }
 
+// TestDetour takes the way that is always there when the quota and the numbers
+// leave room for copies of all new entries.
+func TestDetour(t *testing.T) {
+	rng := rand.New(rand.NewPCG(44, 5))
+	ways := 0
+	for i := range 2000 {
+		from := sortedACL(rng)
+		to := edited(rng, from)
+		if i%2 == 0 {
+			to = sortedACL(rng)
+		}
+		tr := transitionOf(from, to, flow.Egress, 100)
+		if len(tr.changes()) == 0 {
+			continue
+		}
+		begun := tr.changes()[:1]
+		if !tr.keeps(begun, demands[0]) || i%3 > 0 {
+			begun = nil
+		}
+		way := tr.detour(begun)
+		if way == nil {
+			continue
+		}
+		ways++
+		if !tr.keeps(way, demands[0]) {
+			t.Fatalf("from %v\nto %v: %v does not keep what is demanded", from, to, way)
+		}
+		now := tr.from
+		for _, m := range way {
+			now = now.after(m)
+		}
+		if !slices.Equal(now, tr.to) {
+			t.Fatalf("from %v\nto %v: %v leads to %v", from, to, way, now)
+		}
+	}
+	if ways < 1500 {
+		t.Errorf("there were only %d detours", ways)
+	}
+}
+
+func TestDetourWithoutNumbers(t *testing.T) {
+	from := aclOf(t, "1 allow tcp 80 10.0.0.0/8\n 2 allow tcp 81 10.0.0.0/8\n 32765 allow tcp 82 10.0.0.0/8\n 32766 allow tcp 83 10.0.0.0/8")
+	to := aclOf(t, "1 allow tcp 83 10.0.0.0/8\n 2 allow tcp 82 10.0.0.0/8\n 32765 allow tcp 81 10.0.0.0/8\n 32766 allow tcp 80 10.0.0.0/8")
+	if way := transitionOf(from, to, flow.Egress, 100).detour(nil); way != nil {
+		t.Errorf("got %v, want none", way)
+	}
+	if checkPlan(t, aclSet(from), aclSet(to), Quota{}) {
+		t.Error("numbers between are free, and yet the plan has warnings")
+	}
+}
+
+// TestEmptyAndFill takes the order that is left when a search gives up.
+func TestEmptyAndFill(t *testing.T) {
+	rng := rand.New(rand.NewPCG(44, 6))
+	for range 2000 {
+		from, to := sortedACL(rng), sortedACL(rng)
+		most := max(entriesOf(from, flow.Egress), entriesOf(to, flow.Egress)) - 1
+		tr := transitionOf(from, to, flow.Egress, most)
+		if tr.overfull() == "" && !tr.keeps(append([]move{}, tr.emptyAndFill()...), demands[2]) {
+			t.Fatalf("from %v\nto %v: %v exceeds the quota", from, to, tr.emptyAndFill())
+		}
+	}
+}
+
 func groupSet(groups ...*SecurityGroup) RuleSet { return RuleSet{Groups: groups} }
 
 // distinct drops the rules that EC2 would take for duplicates.
@@ -470,6 +546,21 @@ func TestPlanWarnings(t *testing.T) {
 		steps, warnings := Plan(aclSet(aclOf(t, c.from)), aclSet(aclOf(t, c.to)), c.q)
 		if got := strings.Join(warnings, "\n"); got != c.want || showSteps(steps) != c.steps {
 			t.Errorf("%s: got %s with %q, want %s with %q", c.name, showSteps(steps), got, c.steps, c.want)
+		}
+	}
+}
+
+// TestPlanWithOneFreeEntry has rule numbers change hands where there is room
+// for one copy at a time.
+func TestPlanWithOneFreeEntry(t *testing.T) {
+	rotated := "100 allow tcp 1011 10.0.0.0/8\n"
+	for i := range 11 {
+		rotated += fmt.Sprintf("%d allow tcp %d 10.0.0.0/8\n", 110+10*i, 1000+i)
+	}
+	for _, wanted := range []string{ports(12, 1), rotated} {
+		from, to := aclSet(aclOf(t, ports(12, 0))), aclSet(aclOf(t, wanted))
+		if checkPlan(t, from, to, Quota{Entries: 14}) || checkPlan(t, to, from, Quota{Entries: 14}) {
+			t.Errorf("to %s: there are warnings", wanted)
 		}
 	}
 }
@@ -582,6 +673,8 @@ func BenchmarkPlan(b *testing.B) {
 		{"unrelated", one, two, Quota{Entries: 100}},
 		{"unrelated, full", one, two, Quota{Entries: 41}},
 		{"swapped", one, swapped, Quota{Entries: 100}},
+		{"swapped, full", aclOf(b, ports(36, 0)), aclOf(b, ports(36, 1)), Quota{Entries: 37}},
+		{"half new, full", aclOf(b, ports(36, 0)), aclOf(b, ports(18, 1)+strings.ReplaceAll(ports(18, 1), "allow tcp 1", "allow tcp 2")), Quota{Entries: 37}},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			for b.Loop() {
