@@ -14,7 +14,7 @@ const maxFolds = 8
 type history struct {
 	by         Chooser
 	used       rules.PortBitmap
-	picked     []uint16 // in the order of time
+	walk       walk
 	likelihood *likelihood
 	narrowest  int // width of the narrowest range that is asked for
 }
@@ -46,12 +46,12 @@ func (h *history) add(ports []uint16) {
 		if port < unprivileged.From {
 			continue
 		}
-		if h.likelihood == nil {
+		step := h.walk.step(port)
+		if h.likelihood == nil { // the first one
 			h.likelihood = newLikelihood(h.narrowest)
 		} else {
-			steps = append(steps, stepDensity(h.picked, port))
+			steps = append(steps, step)
 		}
-		h.picked = append(h.picked, port)
 	}
 	if h.likelihood != nil {
 		h.likelihood.add(steps)
@@ -61,22 +61,36 @@ func (h *history) add(ports []uint16) {
 // A fold is a part of the sample that proposals are tested with.
 type fold struct{ lost, tested int }
 
-// test takes the ports into the history, and tests the proposals that are
-// made on the way.
-func (o Options) test(past *history, ports []uint16) (observed, safe []fold) {
-	half := len(ports) / 2
-	folds := min(maxFolds, len(ports)-half)
-	past.add(ports[:half])
-	for i := range folds {
-		from, to := half+(len(ports)-half)*i/folds, half+(len(ports)-half)*(i+1)/folds
-		if from > 0 {
-			e := o.propose(past.by, past.used.Set(), past.likelihood, from)
-			observed = append(observed, e.Observed.without(ports[from:to]))
-			safe = append(safe, e.Safe.without(ports[from:to]))
-		}
-		past.add(ports[from:to])
+// test takes the connections into the history, and tests the proposals that
+// are made on the way.
+func (o Options) test(past *history, cs []connection) (observed, safe []fold) {
+	cuts := cuts(cs)
+	past.add(ports(cs[:cuts[0]]))
+	for i, from := range cuts[:len(cuts)-1] {
+		next := ports(cs[from:cuts[i+1]])
+		e, _ := o.propose(past.by, past.used.Set(), past.likelihood, from)
+		observed = append(observed, e.Observed.without(next))
+		safe = append(safe, e.Safe.without(next))
+		past.add(next)
 	}
 	return observed, safe
+}
+
+// cuts returns where the folds begin, and the end. Connections that began in
+// one second have no order, so they are not cut apart.
+func cuts(cs []connection) []int {
+	half, end := max(1, len(cs)/2), len(cs)
+	var out []int
+	for i := range maxFolds {
+		cut := half + (end-half)*i/maxFolds
+		for cut < end && cs[cut].start == cs[cut-1].start {
+			cut++
+		}
+		if cut < end && (len(out) == 0 || cut > out[len(out)-1]) {
+			out = append(out, cut)
+		}
+	}
+	return append(out, end)
 }
 
 // without tests which connections the proposal would lose.
@@ -90,17 +104,18 @@ func (p *Proposal) without(ports []uint16) fold {
 	return f
 }
 
-// judge sets what the back-test says.
-func (p *Proposal) judge(folds []fold) {
+// judge sets what the back-test says, and the bound. Share is what the
+// proposal loses in the long run, as far as the ports tell.
+func (p *Proposal) judge(folds []fold, share float64) {
 	for _, f := range folds {
 		p.Lost += f.lost
 		p.Tested += f.tested
 	}
+	p.Low, p.High = interval(folds)
 	p.Outside = 1
 	if p.Tested >= 2 {
-		p.Outside = float64(p.Lost+1) / float64(p.Tested+1)
+		p.Outside = max(float64(p.Lost+1)/float64(p.Tested+1), min(share, p.High))
 	}
-	p.Low, p.High = interval(folds)
 }
 
 // interval returns the 95 % interval of the share that is lost: Clopper and

@@ -15,7 +15,7 @@ type universe struct {
 
 // configurable are the ports in which passive ranges are configured. The
 // total takes seconds to compute, and a test does so.
-var configurable = universe{low: 1024, high: 65535, total: 20135689.385362655}
+var configurable = universe{low: 1024, high: 65535, total: 8.774503298905276e+06}
 
 // roundest is the highest power of ten that numbers are looked at for.
 const roundest = 10_000
@@ -138,21 +138,27 @@ func (e edge) bins(port int) []bin {
 	return out
 }
 
+// usualWidth is how wide ranges are before they become rarer.
+const usualWidth = 1000
+
 // pairWeight is the prior's weight of a range: that of its ends over its
-// width, so that ranges of 10 to 100 ports are expected as often as those of
-// 100 to 1,000. The ends of a single port are one number, not two.
+// width, so that beyond the usual width ranges of 1,000 to 10,000 ports are
+// expected as often as those of 10,000 to 100,000. Narrower ones are not
+// taken for likelier: else a counter that has not come far would be believed
+// to be at home where it was seen. The ends of a single port are one number.
 func pairWeight(lower, upper float64, width int) float64 {
 	if width == 1 {
-		return lower
+		upper = 1
 	}
-	return lower * upper / float64(width)
+	return lower * upper / float64(width+usualWidth)
 }
 
 // A grid is what is known of a configured range: the probabilities of its
-// pairs of ends. They are added up from the inside out.
+// pairs of ends.
 type grid struct {
 	lower, upper []bin
-	inside       [][]float64 // probability that the range lies within lower[i] to upper[j]
+	mass         [][]float64 // probability that the range is lower[i] to upper[j]
+	inside       [][]float64 // and that it lies within
 	likeliest    rules.PortRange
 	evidence     float64 // logarithm of the likelihood, averaged over all ranges
 }
@@ -184,25 +190,51 @@ func newGrid(u universe, low, high int, l *likelihood) *grid {
 			row[j] = mass
 		}
 		sum += total
-		g.inside = append(g.inside, row)
+		g.mass = append(g.mass, row)
 	}
 	g.addUp(sum)
 	g.evidence = best + math.Log(sum/u.total)
 	return g
 }
 
-// addUp makes probabilities of ranges to probabilities of all ranges within.
+// addUp makes masses that add up to sum to probabilities, and adds them up
+// from the inside out.
 func (g *grid) addUp(sum float64) {
-	for i, row := range g.inside {
+	for i, row := range g.mass {
+		inside := make([]float64, len(row))
 		total := 0.0
 		for j := range row {
-			total += row[j] / sum
-			row[j] = total
+			row[j] /= sum
+			total += row[j]
+			inside[j] = total
 			if i > 0 {
-				row[j] += g.inside[i-1][j]
+				inside[j] += g.inside[i-1][j]
 			}
 		}
+		g.inside = append(g.inside, inside)
 	}
+}
+
+// beyond returns the share of the configured range that is not in s,
+// averaged over what it may be.
+func (g *grid) beyond(s rules.PortSet) float64 {
+	below := make([]int, len(g.upper)) // ports of s from the first bin's lower end to each upper end
+	first := uint16(g.lower[0].port)
+	for j, b := range g.upper {
+		below[j] = s.Intersect(rules.Ports(rules.PortRange{From: first, To: uint16(b.port)})).Len()
+	}
+	sum := 0.0
+	for i, a := range g.lower {
+		further := s.Intersect(rules.Ports(rules.PortRange{From: uint16(a.port), To: first})).Len()
+		if s.Contains(first) {
+			further--
+		}
+		for j, b := range g.upper {
+			width := b.port - a.port + 1
+			sum += g.mass[i][j] * (1 - float64(further+below[j])/float64(width))
+		}
+	}
+	return sum
 }
 
 // within returns the probability that the configured range lies in r.

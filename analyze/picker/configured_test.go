@@ -14,7 +14,7 @@ func slowTotal(u universe) float64 {
 	}
 	inverse := make([]float64, u.high-u.low+2)
 	for w := 1; w < len(inverse); w++ {
-		inverse[w] = 1 / float64(w)
+		inverse[w] = pairWeight(1, 1, w)
 	}
 	sum := 0.0
 	for a := u.low; a <= u.high; a++ {

@@ -11,9 +11,9 @@ import "math"
 // to 5. Linux has had algorithm 4 for connect since 5.12: one counter for
 // each hash of both addresses and the destination port, moved on by even
 // numbers of 2 to 16 (net/ipv4/inet_hashtables.c). Windows allocates nearly in
-// sequence, with one counter for all. What other connections of the same
-// host, which the rule does not see, add to a step is not known: all
-// magnitudes of steps are alike, density 1/d.
+// sequence, with one counter for all. Other connections of the same host,
+// which the rule does not see, move the counters on as well: all magnitudes
+// of steps are alike.
 var models = []struct{ fresh, prior float64 }{
 	{1, .5}, {.5, .125}, {.2, .125}, {.05, .125}, {.01, .125},
 }
@@ -23,8 +23,14 @@ const (
 	maxStep = 1024 // the longest step
 )
 
-// stepWeight makes the densities 1/d of steps from 1 to maxStep add up to 1.
-var stepWeight = 1 / harmonic(maxStep)
+// Densities 1/n that add up to 1: of steps by their size, and of the recent
+// connections by how many back they are. A host with one counter always goes
+// on from the last; one with several, or a log that is not quite in order,
+// from one before it.
+var (
+	stepWeight   = 1 / harmonic(maxStep)
+	recentWeight = 1 / harmonic(recent)
+)
 
 func harmonic(n int) float64 {
 	h := 0.0
@@ -34,17 +40,21 @@ func harmonic(n int) float64 {
 	return h
 }
 
-// stepDensity returns how likely port is as a step up from one of the recent
-// ports.
-func stepDensity(before []uint16, port uint16) float64 {
-	before = before[max(0, len(before)-recent):]
-	sum := 0.0
-	for _, p := range before {
-		if d := int(port) - int(p); 1 <= d && d <= maxStep {
-			sum += stepWeight / float64(d)
+// A walk holds the recent ports, the last one last.
+type walk struct{ last []uint16 }
+
+// step returns how likely port is as a step up from one of the recent ports,
+// and takes it in.
+func (w *walk) step(port uint16) float64 {
+	density := 0.0
+	for i, p := range w.last {
+		if up := int(port) - int(p); 1 <= up && up <= maxStep {
+			back := len(w.last) - i
+			density += stepWeight / float64(up) * recentWeight / float64(back)
 		}
 	}
-	return sum / float64(len(before))
+	w.last = append(w.last[max(0, len(w.last)-recent+1):], port)
+	return density
 }
 
 const (

@@ -48,16 +48,22 @@ type Fit struct {
 type Proposal struct {
 	Ports rules.PortSet
 
-	// Outside bounds the probability that the next connection falls outside:
-	// (Lost+1)/(Tested+1), and 1 when fewer than two connections were tested.
-	// It needs no distribution of ports, only that the next connection
-	// is no likelier to be lost by this proposal than the tested ones were by
-	// theirs; then the expected share of lost ones is no larger. Where picks
-	// are independent it holds with room to spare, as the proposals of the
-	// back-test were derived from less. It fails where the future differs
-	// from the log: a counter that the log shows going round in a part of the
-	// range and that moves on later, a server that is configured anew, a
-	// client that comes later.
+	// Outside bounds the probability that the next connection falls outside.
+	// It is (Lost+1)/(Tested+1), and 1 when fewer than two connections were
+	// tested. That needs no distribution of ports, only that the next
+	// connection is no likelier to be lost by this proposal than the tested
+	// ones were by theirs; then the expected share of lost ones is no larger.
+	// Where picks are independent it holds with room to spare, as the
+	// proposals of the back-test were derived from less.
+	//
+	// A counter goes on to ports that it has not reached yet, and loses more
+	// the longer one waits. Therefore Outside is at least the share of the
+	// true range that is not in Ports, averaged over what the range may be,
+	// unless the back-test excludes as much (High).
+	//
+	// It fails where the future differs from the log: a server that is
+	// configured anew, a client that comes later, a counter that begins to
+	// move after the log's end.
 	Outside float64
 
 	// Lost of Tested connections of the second half of the sample were
@@ -89,38 +95,41 @@ func Infer(s *Sample, by Chooser, o Options) Estimate {
 		nothing := Proposal{Outside: 1, High: 1}
 		return Estimate{Observed: nothing, Safe: nothing, Keep: "no connection was seen"}
 	}
-	ports := s.Ports()
-	past := newHistory(by, ports)
-	observed, safe := o.test(past, ports)
-	e := o.propose(by, s.Used(), past.likelihood, s.Count())
-	e.Observed.judge(observed)
-	e.Safe.judge(safe)
+	connections := s.connections()
+	past := newHistory(by, ports(connections))
+	observed, safe := o.test(past, connections)
+	e, ranges := o.propose(by, s.Used(), past.likelihood, s.Count())
+	e.Observed.judge(observed, ranges.beyond(e.Observed.Ports))
+	e.Safe.judge(safe, ranges.beyond(e.Safe.Ports))
 	return e
 }
 
-// propose makes an estimate without a back-test.
-func (o Options) propose(by Chooser, used rules.PortSet, l *likelihood, connections int) Estimate {
+// propose makes an estimate without a back-test, and says what it knows of
+// the range.
+func (o Options) propose(by Chooser, used rules.PortSet, l *likelihood, connections int) (Estimate, *posterior) {
 	e := Estimate{Observed: Proposal{Ports: rules.Cover(used, o.Entries)}}
 	picked := used.Intersect(rules.Ports(unprivileged))
+	p := &posterior{}
 	switch {
 	case by == Fixed:
-		e.Observed.Ports, e.Safe.Ports, e.Keep = used, used, "the port is fixed"
+		e.Observed.Ports, e.Keep = used, "the port is fixed"
 	case by == NATGateway:
-		e.Fits = []Fit{{"NAT gateway", unprivileged, 1}}
+		p.known = []Fit{{"NAT gateway", unprivileged, 1}}
 		e.Safe.Ports = rules.Ports(unprivileged)
 		e.Keep = "a NAT gateway picks ports from 1024-65535, whatever was observed"
 	case !o.Configured.IsEmpty():
-		e.Fits = []Fit{o.configuredFit(used)}
+		p.known = []Fit{o.configuredFit(used)}
 		e.Safe.Ports = o.Configured
 	case picked.IsEmpty():
 		e.Keep = "no port above 1023 was seen"
 	default:
-		p := newPosteriorOf(by, picked, l)
-		e.Fits, e.Keep = p.fits(), p.keep(by, connections)
+		p = newPosteriorOf(by, picked, l)
 		e.Safe.Ports = rules.Ports(p.safe())
+		e.Keep = p.keep(e.Safe.Ports, by, connections)
 	}
+	e.Fits = p.fits()
 	e.Safe.Ports = e.Safe.Ports.Union(used)
-	return e
+	return e, p
 }
 
 // configuredFit is what the operator says, and how much of what was used

@@ -130,10 +130,25 @@ func (p *posterior) ends() (lows, highs []uint16) {
 	return slices.Compact(lows), slices.Compact(highs)
 }
 
+// beyond returns the share of the true range that is not in s, averaged over
+// what it may be.
+func (p *posterior) beyond(s rules.PortSet) float64 {
+	sum := 0.0
+	for _, f := range p.known {
+		if f.Probability > 0 {
+			sum += f.Probability * float64(rules.Ports(f.Ports).Subtract(s).Len()) / float64(f.Ports.Len())
+		}
+	}
+	if p.grid != nil {
+		sum += p.configured * p.grid.beyond(s)
+	}
+	return sum
+}
+
 // keep returns why the safe range is no narrower than what anybody picks
 // from.
-func (p *posterior) keep(by Chooser, connections int) string {
-	if p.safe() != unprivileged {
+func (p *posterior) keep(safe rules.PortSet, by Chooser, connections int) string {
+	if safe.Len() < unprivileged.Len() {
 		return ""
 	}
 	for _, f := range p.known {

@@ -87,16 +87,23 @@ func (s *Sample) Used() rules.PortSet { return s.used.Set() }
 // Ports returns the ports of the connections that are kept, in the order of
 // the connections' starts. Those that began in one second are in the order
 // of their hashes, which says nothing about time.
-func (s *Sample) Ports() []uint16 {
+func (s *Sample) Ports() []uint16 { return ports(s.connections()) }
+
+func ports(cs []connection) []uint16 {
+	out := make([]uint16, len(cs))
+	for i, c := range cs {
+		out[i] = c.port
+	}
+	return out
+}
+
+// connections returns those that are kept, in the order of time.
+func (s *Sample) connections() []connection {
 	kept := slices.Clone(s.kept)
 	slices.SortFunc(kept, connection.compare)
 	kept = kept[:min(len(kept), SampleSize)]
 	slices.SortStableFunc(kept, func(c, d connection) int { return cmp.Compare(c.start, d.start) })
-	ports := make([]uint16, len(kept))
-	for i, c := range kept {
-		ports[i] = c.port
-	}
-	return ports
+	return kept
 }
 
 // mix spreads ids over all hashes. It is the finalizer of SplitMix64
