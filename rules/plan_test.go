@@ -565,6 +565,63 @@ func TestPlanWithOneFreeEntry(t *testing.T) {
 	}
 }
 
+// TestPlanOfSeveral has one filter after the other, and counts the steps of
+// all.
+func TestPlanOfSeveral(t *testing.T) {
+	rng := rand.New(rand.NewPCG(44, 7))
+	from, to := aclOf(t, ports(19, 0)), aclOf(t, ports(19, 1))
+	first, firstTo := sortedACL(rng), sortedACL(rng)
+	first.ID, firstTo.ID = "acl-0", "acl-0"
+	group, groupTo := distinct(mixedGroup(rng, "sg-9")), distinct(mixedGroup(rng, "sg-9"))
+	old := RuleSet{ACLs: []*NetworkACL{first, from}, Groups: []*SecurityGroup{group}}
+	wanted := RuleSet{ACLs: []*NetworkACL{to, firstTo}, Groups: []*SecurityGroup{groupTo}}
+	oldBefore, wantedBefore := contents(old), contents(wanted)
+	steps, warnings := Plan(old, wanted, Quota{})
+	now := old
+	for i, st := range steps {
+		var err error
+		if now, err = now.Apply(st); err != nil {
+			t.Fatalf("step %d: %v", i+1, err)
+		}
+	}
+	if got, want := contents(now), contents(wanted); got != want {
+		t.Errorf("got %s\nwant %s", got, want)
+	}
+	if contents(old) != oldBefore || contents(wanted) != wantedBefore {
+		t.Error("the rule sets given changed")
+	}
+	at := slices.IndexFunc(steps, func(s Step) bool { return s.ID == "acl-1" && s.Entry.RuleNumber == 100 })
+	want := fmt.Sprintf("step %d (replace rule 100 of acl-1, egress) stops what was allowed and will be again: tcp 1000 peers 10.0.0.0/8", at+1)
+	if at <= 0 || len(warnings) == 0 || warnings[0] != want {
+		t.Errorf("got %q, want %q first", warnings, want)
+	}
+}
+
+// TestPlanOfOddEntries has entries that EC2 would not hold. There may be no
+// way, but there has to be an end.
+func TestPlanOfOddEntries(t *testing.T) {
+	rng := rand.New(rand.NewPCG(44, 8))
+	odd := func() *NetworkACL {
+		a := mixedACL(rng, "acl-1")
+		for i := range a.Entries {
+			e := &a.Entries[i]
+			e.RuleNumber = []int{e.RuleNumber, e.RuleNumber, 100, 0, -7, 32766, DefaultRule, DefaultRule6, 1 << 40}[rng.IntN(9)]
+			e.Protocol = []int{e.Protocol, 300, -9}[rng.IntN(3)]
+			e.Prefix = []netip.Prefix{e.Prefix, {}, netip.PrefixFrom(netip.Addr{}, 3)}[rng.IntN(3)]
+		}
+		return a
+	}
+	for range 500 {
+		from, to := odd(), odd()
+		steps, _ := Plan(aclSet(from), aclSet(to), Quota{Entries: rng.IntN(12) - 2})
+		for _, st := range steps {
+			if st.Entry.IsDefault() {
+				t.Fatalf("from %v\nto %v: %v touches a default deny", from, to, st)
+			}
+		}
+	}
+}
+
 func TestPlanOfOneSideOnly(t *testing.T) {
 	from := RuleSet{ACLs: []*NetworkACL{{ID: "acl-1"}}, Groups: []*SecurityGroup{{ID: "sg-1"}}}
 	to := RuleSet{ACLs: []*NetworkACL{{ID: "acl-2"}}, Groups: []*SecurityGroup{{ID: "sg-2"}}}
@@ -599,64 +656,6 @@ func TestPlanKeepsWhatIsGiven(t *testing.T) {
 	steps, _ = Plan(groupSet(&SecurityGroup{ID: "sg-1", Ingress: []GroupRule{old}}), groupSet(&SecurityGroup{ID: "sg-1", Egress: []GroupRule{renamed}}), Quota{})
 	if len(steps) != 2 || steps[0].Rule != old || steps[1].Rule != renamed {
 		t.Errorf("got %v, want the rules with their descriptions", steps)
-	}
-}
-
-func TestApply(t *testing.T) {
-	set := aclSet(aclOf(t, "100 allow tcp 80 10.0.0.0/8"))
-	for n := range 39 {
-		set.ACLs[0].Entries = append(set.ACLs[0].Entries, Entry{RuleNumber: n + 1, Prefix: netip.MustParsePrefix("10.0.0.0/8")})
-	}
-	ssh := GroupRule{Protocol: 6, HasPorts: true, Ports: PortRange{22, 22}, Prefix: netip.MustParsePrefix("10.0.0.0/8")}
-	set.Groups = []*SecurityGroup{{ID: "sg-1", Ingress: []GroupRule{ssh}}}
-	for n := range 1000 {
-		r := ssh
-		r.Ports.To += uint16(n)
-		set.Groups[0].Egress = append(set.Groups[0].Egress, r)
-	}
-	entry := func(number int, egress bool) Entry {
-		return Entry{RuleNumber: number, Egress: egress, Protocol: -1, Prefix: netip.MustParsePrefix("10.0.0.0/8")}
-	}
-	entry6 := entry(50, false)
-	entry6.Prefix = netip.MustParsePrefix("::/0")
-	described := ssh
-	described.Description = "ssh"
-	other := ssh
-	other.Protocol = 17
-	for _, c := range []struct {
-		step Step
-		want string // the error's end; empty where the step succeeds
-	}{
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(1, true)}, ""},
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(100, true)}, "the rule number is taken by rule 100 allow tcp 80 to 10.0.0.0/8"},
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Ingress, Entry: entry(100, false)}, "can hold 41 entries in one direction"},
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Ingress, Entry: entry6}, ""},
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(0, true)}, "rule numbers go from 1 to 32766"},
-		{Step{Op: CreateEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(2, false)}, "the entry is for ingress"},
-		{Step{Op: DeleteEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(DefaultRule, true)}, "rule numbers go from 1 to 32766"},
-		{Step{Op: ReplaceEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(100, true)}, ""},
-		{Step{Op: ReplaceEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(101, true)}, "there is no such rule number"},
-		{Step{Op: DeleteEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(100, true)}, ""},
-		{Step{Op: DeleteEntry, ID: "acl-1", Direction: flow.Egress, Entry: entry(1, true)}, "there is no such rule number"},
-		{Step{Op: DeleteEntry, ID: "acl-2", Direction: flow.Egress, Entry: entry(1, true)}, `there is no network ACL "acl-2"`},
-		{Step{Op: AuthorizeRule, ID: "sg-1", Direction: flow.Ingress, Rule: other}, ""},
-		{Step{Op: AuthorizeRule, ID: "sg-1", Direction: flow.Ingress, Rule: described}, "the rule exists already"},
-		{Step{Op: AuthorizeRule, ID: "sg-1", Direction: flow.Egress, Rule: other}, "can hold 1001 rules in one direction"},
-		{Step{Op: RevokeRule, ID: "sg-1", Direction: flow.Ingress, Rule: described}, ""},
-		{Step{Op: RevokeRule, ID: "sg-1", Direction: flow.Ingress, Rule: other}, "there is no such rule"},
-		{Step{Op: RevokeRule, ID: "sg-2", Direction: flow.Ingress, Rule: other}, `there is no security group "sg-2"`},
-		{Step{Op: 99, ID: "sg-1"}, "operation 99 is not known"},
-	} {
-		before := contents(set)
-		after, err := set.Apply(c.step)
-		switch {
-		case contents(set) != before:
-			t.Errorf("%v: the rule set given changed", c.step)
-		case c.want == "" && (err != nil || contents(after) == before):
-			t.Errorf("%v: got %v, want a change", c.step, err)
-		case c.want != "" && (err == nil || !strings.HasSuffix(err.Error(), c.want)):
-			t.Errorf("%v: got %v, want %s", c.step, err, c.want)
-		}
 	}
 }
 
