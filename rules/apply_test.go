@@ -29,6 +29,7 @@ func TestApply(t *testing.T) {
 	described.Description = "ssh"
 	other := ssh
 	other.Protocol = 17
+	before := contents(set)
 	for _, c := range []struct {
 		step Step
 		want string // the error's end; empty where the step succeeds
@@ -53,15 +54,15 @@ func TestApply(t *testing.T) {
 		{Step{Op: RevokeRule, ID: "sg-2", Direction: flow.Ingress, Rule: other}, `there is no security group "sg-2"`},
 		{Step{Op: 99, ID: "sg-1"}, "operation 99 is not known"},
 	} {
-		before := contents(set)
 		after, err := set.Apply(c.step)
 		switch {
-		case contents(set) != before:
-			t.Errorf("%v: the rule set given changed", c.step)
 		case c.want == "" && (err != nil || contents(after) == before):
 			t.Errorf("%v: got %v, want a change", c.step, err)
 		case c.want != "" && (err == nil || !strings.HasSuffix(err.Error(), c.want)):
 			t.Errorf("%v: got %v, want %s", c.step, err, c.want)
 		}
+	}
+	if contents(set) != before {
+		t.Error("the rule set given changed")
 	}
 }
