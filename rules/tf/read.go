@@ -19,7 +19,7 @@ import (
 // for what follows some operators, so that a hostile file could use up the
 // stack and end the program.
 const (
-	maxBytes     = 16 << 20
+	maxBytes     = 2 << 20 // some 4,000 resources
 	maxDepth     = 200
 	maxOperators = 20000 // each negative number has one
 )
@@ -56,7 +56,7 @@ func Read(r io.Reader, name string) (rules.RuleSet, error) {
 		return rules.RuleSet{}, fmt.Errorf("%s: %w", name, err)
 	}
 	if len(data) > maxBytes {
-		return rules.RuleSet{}, fmt.Errorf("%s: longer than %d bytes, which is no Terraform file", name, maxBytes)
+		return rules.RuleSet{}, fmt.Errorf("%s: longer than %d bytes; split the file", name, maxBytes)
 	}
 	body, err := parse(data, name)
 	if err != nil {

@@ -31,8 +31,8 @@ compare() {
 }
 
 if [[ "${EPHEMERA_SKIP_CHECK:-}" != 1 ]]; then
-  entries='join(`"\n"`, sort(NetworkAcls[].Entries[?RuleNumber<`32767`][].join(`" "`, [(Egress && `"egress"`) || `"ingress"`, to_string(RuleNumber), RuleAction, Protocol, (contains(`["6","17"]`, Protocol) && PortRange && join(`"-"`, [to_string(PortRange.From), to_string(PortRange.To)])) || (contains(`["1","58"]`, Protocol) && IcmpTypeCode && join(`"/"`, [to_string(IcmpTypeCode.Type), to_string(IcmpTypeCode.Code)])) || `"*"`, CidrBlock || Ipv6CidrBlock])))'
-  rules='join(`"\n"`, sort(SecurityGroupRules[].join(`" "`, [(IsEgress && `"egress"`) || `"ingress"`, IpProtocol, (contains(`["tcp","udp","icmp","icmpv6"]`, IpProtocol) && join(`"/"`, [to_string(FromPort), to_string(ToPort)])) || `"*"`, CidrIpv4 || CidrIpv6 || PrefixListId || ReferencedGroupInfo.GroupId || `"?"`])))'
+  entries='join(`"\n"`, sort(NetworkAcls[].Entries[?RuleNumber<`32767`][].join(`" "`, [(Egress && `"egress"`) || `"ingress"`, to_string(RuleNumber), RuleAction, Protocol, (contains(`["6","17"]`, Protocol) && PortRange && join(`"-"`, [to_string(PortRange.From), to_string(PortRange.To)])) || (contains(`["1","58"]`, Protocol) && join(`"/"`, [to_string(IcmpTypeCode.Type || `-1`), to_string(IcmpTypeCode.Code || `-1`)])) || `"*"`, CidrBlock || Ipv6CidrBlock])))'
+  rules='join(`"\n"`, sort(SecurityGroupRules[].join(`" "`, [(IsEgress && `"egress"`) || `"ingress"`, IpProtocol, (contains(`["tcp","udp","icmp","icmpv6"]`, IpProtocol) && join(`"/"`, [to_string(FromPort || `-1`), to_string(ToPort || `-1`)])) || `"*"`, CidrIpv4 || CidrIpv6 || PrefixListId || ReferencedGroupInfo.GroupId || `"?"`])))'
   compare acl-0a1b2c3d 'egress 100 allow 6 21-21 0.0.0.0/0
 egress 110 allow 6 1024-65535 0.0.0.0/0
 ingress 100 allow 6 1024-65535 0.0.0.0/0
