@@ -17,7 +17,7 @@ import (
 )
 
 // WriteCSV writes sessions.csv, data_connections.csv, nat_mappings.csv,
-// rejects.csv and port_ranges.csv into dir, which it creates. A file is
+// rejects.csv, port_ranges.csv and rules.csv into dir, which it creates. A file is
 // replaced as a whole: a reader sees the old one or the new one. An error
 // names the file.
 //
@@ -29,7 +29,7 @@ func WriteCSV(ctx context.Context, dir string, r *analyze.Result) error {
 	}
 	for _, t := range tables(r) {
 		write := func(w io.Writer) error { return cmp.Or(t.writeCSV(Interruptible(ctx, w)), r.Err()) }
-		if err := ReplaceFile(filepath.Join(dir, t.name+".csv"), write); err != nil {
+		if err := ReplaceFile(filepath.Join(dir, t.file+".csv"), write); err != nil {
 			return err
 		}
 	}

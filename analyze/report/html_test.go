@@ -21,6 +21,7 @@ func hostileResult() *analyze.Result {
 	r.Findings[0].Severity = analyze.Broken
 	r.Sessions, r.Data = filled(r.Sessions), filled(r.Data)
 	r.Mappings, r.Rejects = filled(r.Mappings), filled(r.Rejects)
+	r.Replay.Changed = filled(r.Replay.Changed)
 	return r
 }
 
@@ -34,6 +35,10 @@ func fillText(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.String:
 		v.SetString(hostile)
+	case reflect.Pointer:
+		if !v.IsNil() {
+			fillText(v.Elem())
+		}
 	case reflect.Slice:
 		for i := range v.Len() {
 			fillText(v.Index(i))

@@ -23,11 +23,13 @@ func WriteJSON(w io.Writer, r *analyze.Result) error {
 		byName[t.name] = t
 	}
 	v := reflect.ValueOf(r).Elem()
-	for i, c := range columnsOf(v.Type()) {
-		if i > 0 {
-			out.WriteByte(',')
+	separator := ""
+	for _, c := range columnsOf(v.Type()) {
+		if c.isEmpty(v) {
+			continue
 		}
-		out.WriteString("\n " + strconv.Quote(c.name) + ": ")
+		out.WriteString(separator + "\n " + strconv.Quote(c.name) + ": ")
+		separator = ","
 		var err error
 		if t, ok := byName[c.name]; ok {
 			err = writeItems(out, t.rowJSON(), t.rows)

@@ -121,7 +121,8 @@ func TestColumns(t *testing.T) {
 		"data_connections": "data_id session_id candidates candidate_probabilities confidence ftp_probability mode client_addr client_port server_addr server_port start end packets_to_server packets_to_client bytes_to_server bytes_to_client nat_addr nat_port outcome died_at cause",
 		"nat_mappings":     "protocol client_addr client_port server_addr server_port client_interface nat_interface nat_addr nat_port start end confidence candidates",
 		"rejects":          "interface_id subnet_id direction point srcaddr dstaddr srcport dstport pkt_srcaddr pkt_dstaddr protocol packets bytes records start end cause cause_id rule_number rule_default also_denied_by session_id confidence evidence",
-		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges",
+		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges observed_outside_probability fits curve",
+		"rule_changes":     "filter filter_id direction rule_number action protocol cidr from_port to_port change replaces slot connections note",
 	}
 	for _, table := range tables(&analyze.Result{}) {
 		var names []string
@@ -142,7 +143,7 @@ func TestCSVReadsBack(t *testing.T) {
 	r := fixture()
 	files := writeCSV(t, r)
 	for _, table := range tables(r) {
-		records, err := csv.NewReader(bytes.NewReader(files[table.name+".csv"])).ReadAll()
+		records, err := csv.NewReader(bytes.NewReader(files[table.file+".csv"])).ReadAll()
 		if err != nil {
 			t.Fatalf("%s: %v", table.name, err)
 		}
@@ -174,6 +175,20 @@ func TestCellText(t *testing.T) {
 		if got := cellText(reflect.ValueOf(c.value)); got != c.want {
 			t.Errorf("%#v: got %q, want %q", c.value, got, c.want)
 		}
+	}
+}
+
+// What is not there at all is left out, and so are the columns that are not
+// for readers.
+func TestJSONLeavesOut(t *testing.T) {
+	r := fixture()
+	has := func(name string) bool { return bytes.Contains(render(t, WriteJSON, r), []byte("\n "+name)) }
+	if !has(`"proposal": {"kept": [{`) || !has(`"replay": {"passing": {"all": 64, "ftp": 10}, `) {
+		t.Error("the proposal or the replay is not in the JSON")
+	}
+	r.Proposal, r.Replay = nil, nil
+	if has(`"proposal"`) || has(`"replay"`) {
+		t.Error("there is no proposal and no replay, and the JSON has one")
 	}
 }
 
@@ -261,7 +276,9 @@ func fillRandom(rng *rand.Rand, v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fillRandom(rng, v.Field(i))
+			if v.Type().Field(i).Tag.Get("json") != "-" {
+				fillRandom(rng, v.Field(i))
+			}
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), rng.IntN(4), 4))
@@ -302,9 +319,9 @@ func TestAnyResult(t *testing.T) {
 			t.Errorf("seed %d: the JSON does not parse", seed)
 		}
 		for _, table := range tables(r) {
-			records, err := csv.NewReader(bytes.NewReader(files[table.name+".csv"])).ReadAll()
+			records, err := csv.NewReader(bytes.NewReader(files[table.file+".csv"])).ReadAll()
 			if err != nil || len(records) != table.total+1 {
-				t.Errorf("seed %d: %s.csv has %d records (%v), want %d", seed, table.name, len(records), err, table.total+1)
+				t.Errorf("seed %d: %s.csv has %d records (%v), want %d", seed, table.file, len(records), err, table.total+1)
 			}
 		}
 		if got, want := strings.Count(string(withoutLibraries(page)), "<script"), 4; got != want {

@@ -16,7 +16,8 @@ import (
 // read rows through it, so a column cannot be named or written differently
 // in one of them.
 type table struct {
-	name    string
+	name    string // in JSON
+	file    string // of the CSV file, without its ending
 	columns []column
 	total   int
 	rows    iter.Seq[reflect.Value]
@@ -29,7 +30,7 @@ type column struct {
 	omitZero bool
 }
 
-// tables are the five tables of r that have a CSV file each, in the order
+// tables are the six tables of r that have a CSV file each, in the order
 // of the contract.
 func tables(r *analyze.Result) []table {
 	return []table{
@@ -38,12 +39,13 @@ func tables(r *analyze.Result) []table {
 		newTable("nat_mappings", r.Mappings),
 		newTable("rejects", r.Rejects),
 		newTable("port_ranges", analyze.RowsOf(r.Ports...)),
+		newTable("rule_changes", analyze.RowsOf(r.Changes...)).in("rules"),
 	}
 }
 
 func newTable[T any](name string, rows *analyze.Rows[T]) table {
 	return table{
-		name: name, columns: columnsOf(reflect.TypeFor[T]()), total: rows.Len(),
+		name: name, file: name, columns: columnsOf(reflect.TypeFor[T]()), total: rows.Len(),
 		rows: func(yield func(reflect.Value) bool) {
 			for row := range rows.All() {
 				if !yield(reflect.ValueOf(&row).Elem()) {
@@ -54,12 +56,21 @@ func newTable[T any](name string, rows *analyze.Rows[T]) table {
 	}
 }
 
-// columnsOf lists the fields of a struct type by their json tags.
+// in names another file for the table than its own.
+func (t table) in(file string) table {
+	t.file = file
+	return t
+}
+
+// columnsOf lists the fields of a struct type by their json tags, but those
+// tagged "-".
 func columnsOf(t reflect.Type) []column {
-	columns := make([]column, t.NumField())
-	for i := range columns {
+	var columns []column
+	for i := range t.NumField() {
 		name, options, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		columns[i] = column{name: name, field: i, omitZero: options == "omitzero"}
+		if name != "-" {
+			columns = append(columns, column{name: name, field: i, omitZero: options == "omitzero"})
+		}
 	}
 	return columns
 }
@@ -109,7 +120,8 @@ func cellText(v reflect.Value) string {
 
 // ownText returns the text of a value whose type says how it is written:
 // times, points, addresses and directions. The zero value of such a type is
-// not known, and gives the empty text.
+// not known, and gives the empty text. A struct with words for people and
+// without a text, such as a count, is an object all the same.
 func ownText(v reflect.Value) (string, bool) {
 	switch x := v.Interface().(type) {
 	case encoding.TextMarshaler:
@@ -119,7 +131,10 @@ func ownText(v reflect.Value) (string, bool) {
 		b, err := x.MarshalText()
 		return string(b), err == nil
 	case fmt.Stringer:
-		if v.IsZero() {
+		switch {
+		case v.Kind() == reflect.Struct:
+			return "", false
+		case v.IsZero():
 			return "", true
 		}
 		return x.String(), true

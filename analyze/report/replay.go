@@ -1,0 +1,33 @@
+package report
+
+import (
+	"bufio"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"ephemera/analyze"
+)
+
+// WriteReplayCSV writes the connections whose fate changes, one a row.
+func WriteReplayCSV(w io.Writer, r *analyze.Replay) error {
+	return cmp.Or(newTable("changed", r.Changed).writeCSV(w), r.Changed.Err())
+}
+
+// WriteReplayJSON writes the counts, and the connections whose fate changes,
+// one a line.
+func WriteReplayJSON(w io.Writer, r *analyze.Replay) error {
+	out := bufio.NewWriter(w)
+	counts, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "{\n \"counts\": %s,\n \"changed\": ", counts)
+	t := newTable("changed", r.Changed)
+	if err := writeItems(out, t.rowJSON(), t.rows); err != nil {
+		return err
+	}
+	out.WriteString("\n}\n")
+	return cmp.Or(r.Changed.Err(), out.Flush())
+}
