@@ -106,6 +106,9 @@ func TestWrite(t *testing.T) {
 	golden(t, "apply.sh", write(t, r, stepsOf(r), "Connections through sg-0123456789abcdef0 are cut.\nrm -rf ~"))
 	back := r.Back("Back to what was.")
 	golden(t, "back.sh", write(t, back, stepsOf(back)))
+	if out := write(t, rules.Revision{}, stepsOf(r)); strings.Contains(out, "compare") {
+		t.Errorf("it compares nothing with nothing:\n%s", out)
+	}
 	golden(t, "empty.sh", write(t, rules.Revision{Header: []string{"Nothing to do."}}, nil))
 }
 
@@ -448,8 +451,11 @@ func readEntry(op rules.Op, options map[string]string) (rules.Step, error) {
 	_, egress := options["--egress"]
 	_, ingress := options["--ingress"]
 	number, err := strconv.Atoi(options["--rule-number"])
-	if err != nil || egress == ingress {
-		return rules.Step{}, fmt.Errorf("rule number %v, ingress %t, egress %t", err, ingress, egress)
+	if err != nil {
+		return rules.Step{}, err
+	}
+	if egress == ingress {
+		return rules.Step{}, fmt.Errorf("ingress %t, egress %t", ingress, egress)
 	}
 	s := rules.Step{Op: op, ID: options["--network-acl-id"], Entry: rules.Entry{RuleNumber: number, Egress: egress}}
 	s.Direction = s.Entry.Direction()

@@ -57,8 +57,11 @@ trap 'if (($? != 0)) && [[ -n "$step" ]]; then
 fi' EXIT
 `
 
-// checks writes the comparison with from.
+// checks writes the comparison with from, if there is something in it.
 func (s *script) checks(from rules.RuleSet) error {
+	if from.IDs() == "" {
+		return nil
+	}
 	s.WriteString(compare)
 	s.lines("", `if [[ "${EPHEMERA_SKIP_CHECK:-}" != 1 ]]; then`)
 	if len(from.ACLs) > 0 {
@@ -80,7 +83,6 @@ func (s *script) checks(from rules.RuleSet) error {
 		s.compare(g.ID, groupLines(g), "describe-security-group-rules", "--filters "+quote("Name=group-id,Values="+g.ID), "rules")
 	}
 	s.lines(fmt.Sprintf("  echo %s", quote(from.IDs()+": as when this script was made")), "fi")
-	s.WriteString(report)
 	return nil
 }
 

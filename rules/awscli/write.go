@@ -29,6 +29,7 @@ func Write(w io.Writer, r rules.Revision, steps []rules.Step, warnings []string)
 		if err := s.checks(r.From); err != nil {
 			return err
 		}
+		s.WriteString(report)
 	}
 	for k, step := range steps {
 		if err := checkStep(step); err != nil {
@@ -69,7 +70,7 @@ func (s *script) head(header []string, steps []rules.Step, warnings []string) {
 		s.lines("#")
 	}
 	s.lines(render.Comment("Read it first. Then run it with the options of the AWS CLI that say where, for instance:")...)
-	s.lines("#", render.Verbatim("bash apply.sh --region eu-west-1 --profile NAME"), "#")
+	s.lines("#", render.Verbatim("bash THIS_FILE --region eu-west-1 --profile NAME"), "#")
 	s.lines(render.Comment(
 		"Before it changes anything it asks EC2 whether everything is still as it was when this was made, and stops "+
 			"if not. EPHEMERA_SKIP_CHECK=1 leaves that out.",

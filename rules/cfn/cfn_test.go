@@ -53,6 +53,20 @@ func TestWrite(t *testing.T) {
 	golden(t, "empty.yaml", write(t, rules.Revision{Header: []string{"Nothing to do."}}))
 }
 
+// A template that CloudFormation does not take says so.
+func TestWriteTooMany(t *testing.T) {
+	for _, n := range []int{maxResources, maxResources + 1} {
+		a := &rules.NetworkACL{ID: "acl-1"}
+		for k := range n {
+			a.Entries = append(a.Entries, rules.Entry{RuleNumber: 1 + k, Protocol: -1, Prefix: netip.MustParsePrefix("::/0")})
+		}
+		out := write(t, rules.Revision{To: rules.RuleSet{ACLs: []*rules.NetworkACL{a}}})
+		if got := strings.Contains(out, "# These are 501 resources, but CloudFormation takes 500 in a template"); got != (n > maxResources) {
+			t.Errorf("%d resources: it says so: %t", n, got)
+		}
+	}
+}
+
 // What is written reads back the same, at random.
 func TestRoundTrip(t *testing.T) {
 	for seed := range uint64(300) {

@@ -67,7 +67,25 @@ func head(s render.Sheet) []string {
 			"which replaces entries in place, one by one, in an order in which what was allowed before and after "+
 			"is allowed in between.",
 	)...)
+	if n := count(s); n > maxResources {
+		lines = append(append(lines, "#"), render.Comment(fmt.Sprintf("These are %d resources, but CloudFormation takes "+
+			"%d in a template: move some to a second one.", n, maxResources))...)
+	}
 	return append(lines, obstacles(s)...)
+}
+
+// maxResources is what CloudFormation takes in a template.
+// Source: CloudFormation User Guide, "CloudFormation quotas".
+const maxResources = 500
+
+func count(s render.Sheet) (resources int) {
+	for _, a := range s.ACLs {
+		resources += len(a.Entries)
+	}
+	for _, g := range s.Groups {
+		resources += len(g.Rules)
+	}
+	return resources
 }
 
 // obstacles lists what has to go before the stack can be made, and what the
