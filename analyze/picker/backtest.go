@@ -173,7 +173,7 @@ func clopperPearson(hits, n float64) (low, high float64) {
 // betaQuantile inverts betaCDF by bisection.
 func betaQuantile(p, a, b float64) float64 {
 	low, high := 0.0, 1.0
-	for range 60 {
+	for range 40 {
 		middle := (low + high) / 2
 		if betaCDF(middle, a, b) < p {
 			low = middle
@@ -202,11 +202,11 @@ func betaCDF(x, a, b float64) float64 {
 }
 
 // betaFraction is the continued fraction 1 + d1/(1 + d2/(1 + ...)), from its
-// end. Arguments are at most those of a full sample, for which 200 terms are
+// end. Arguments are at most those of a full sample, for which 100 terms are
 // plenty.
 func betaFraction(x, a, b float64) float64 {
 	fraction := 1.0
-	for k := 200; k >= 1; k-- {
+	for k := 100; k >= 1; k-- {
 		m := float64(k / 2)
 		d := m * (b - m) * x / ((a + 2*m - 1) * (a + 2*m))
 		if k%2 == 1 {

@@ -15,7 +15,7 @@ type universe struct {
 
 // configurable are the ports in which passive ranges are configured. The
 // total takes seconds to compute, and a test does so.
-var configurable = universe{low: 1024, high: 65535, total: 8.774503298905276e+06}
+var configurable = universe{low: 1024, high: 65535, total: 8.4526071950092e+06}
 
 // roundest is the highest power of ten that numbers are looked at for.
 const roundest = 10_000
@@ -117,7 +117,7 @@ type bin struct {
 
 // finest is one over the size of a bin in relation to its distance from the
 // ports that were seen. Bins of one port come first.
-const finest = 8
+const finest = 4
 
 // bins cuts the ends from port outwards.
 func (e edge) bins(port int) []bin {
@@ -165,8 +165,8 @@ type grid struct {
 
 // negligible is how much less likely, as a logarithm, a range must be than
 // the narrowest to be left out. The weights of ranges differ by less than
-// exp(35).
-const negligible = 70
+// exp(25).
+const negligible = 45
 
 // newGrid looks at all ranges that hold the ports from low to high.
 func newGrid(u universe, low, high int, l *likelihood) *grid {

@@ -10,10 +10,10 @@ import "math"
 // algorithms 1 and 2, bind to port 0 on Linux, macOS. Walks are algorithms 3
 // to 5. Linux has had algorithm 4 for connect since 5.12: one counter for
 // each hash of both addresses and the destination port, moved on by even
-// numbers of 2 to 16 (net/ipv4/inet_hashtables.c). Windows allocates nearly in
-// sequence, with one counter for all. Other connections of the same host,
-// which the rule does not see, move the counters on as well: all magnitudes
-// of steps are alike.
+// numbers of 2 to 16 since 5.18 (net/ipv4/inet_hashtables.c). Windows
+// documents no order; what is seen of it is nearly in sequence, with one
+// counter for all. Other connections of the same host, which the rule does
+// not see, move the counters on as well: all magnitudes of steps are alike.
 var models = []struct{ fresh, prior float64 }{
 	{1, .5}, {.5, .125}, {.2, .125}, {.05, .125}, {.01, .125},
 }
@@ -58,10 +58,18 @@ func (w *walk) step(port uint16) float64 {
 }
 
 const (
-	perOctave   = 16               // widths at which a likelihood is computed, for each factor of two
+	perOctave   = 8                // widths at which a likelihood is computed, for each factor of two
 	tableWidths = 16*perOctave + 1 // from 1 to 65536
 	batch       = 32               // factors that are multiplied before the logarithm is taken; each is above 1e-7
 )
+
+// inverseWidths are those of a table's widths.
+var inverseWidths = func() (inverse [tableWidths]float64) {
+	for k := range inverse {
+		inverse[k] = math.Exp2(-float64(k) / perOctave)
+	}
+	return inverse
+}()
 
 // A likelihood says how likely the ports seen so far are when they are
 // picked from a range of a given width that holds them all: a logarithm,
@@ -97,7 +105,7 @@ func (l *likelihood) add(steps []float64) {
 		n := min(batch, len(steps))
 		for m, model := range models {
 			for k := l.first; k < tableWidths; k++ {
-				anywhere := model.fresh * math.Exp2(-float64(k)/perOctave)
+				anywhere := model.fresh * inverseWidths[k]
 				product := 1.0
 				for _, step := range steps[:n] {
 					product *= anywhere + (1-model.fresh)*step

@@ -41,7 +41,7 @@ const (
 type Fit struct {
 	Name        string // "Linux", "a configured range near 50000-50099", "configured"
 	Ports       rules.PortRange
-	Probability float64 // that it is the true range; of "configured" the share of the observed ports in it
+	Probability float64 // that it is the true range; of a configured one the share of the observed ports in it
 }
 
 // A Proposal is ports to allow.
@@ -91,16 +91,15 @@ type Options struct {
 // Infer says what the ports of a sample tell about their range. Whatever the
 // sample, it takes a few milliseconds at most.
 func Infer(s *Sample, by Chooser, o Options) Estimate {
-	if s.Count() == 0 {
-		nothing := Proposal{Outside: 1, High: 1}
-		return Estimate{Observed: nothing, Safe: nothing, Keep: "no connection was seen"}
-	}
 	connections := s.connections()
 	past := newHistory(by, ports(connections))
 	observed, safe := o.test(past, connections)
 	e, ranges := o.propose(by, s.Used(), past.likelihood, s.Count())
 	e.Observed.judge(observed, ranges.beyond(e.Observed.Ports))
 	e.Safe.judge(safe, ranges.beyond(e.Safe.Ports))
+	if s.Count() == 0 {
+		e.Keep = "no connection was seen"
+	}
 	return e
 }
 
@@ -118,7 +117,7 @@ func (o Options) propose(by Chooser, used rules.PortSet, l *likelihood, connecti
 		e.Safe.Ports = rules.Ports(unprivileged)
 		e.Keep = "a NAT gateway picks ports from 1024-65535, whatever was observed"
 	case !o.Configured.IsEmpty():
-		p.known = []Fit{o.configuredFit(used)}
+		p.known = o.configuredFits(used)
 		e.Safe.Ports = o.Configured
 	case picked.IsEmpty():
 		e.Keep = "no port above 1023 was seen"
@@ -132,9 +131,16 @@ func (o Options) propose(by Chooser, used rules.PortSet, l *likelihood, connecti
 	return e, p
 }
 
-// configuredFit is what the operator says, and how much of what was used
-// agrees.
-func (o Options) configuredFit(used rules.PortSet) Fit {
-	all := rules.PortRange{From: o.Configured.Min(), To: o.Configured.Max()}
-	return Fit{"configured", all, float64(used.Intersect(o.Configured).Len()) / float64(used.Len())}
+// configuredFits are the ranges that the operator says, and how much of what
+// was used is in each; without any use, they count by their width.
+func (o Options) configuredFits(used rules.PortSet) []Fit {
+	if used.IsEmpty() {
+		used = o.Configured
+	}
+	var fits []Fit
+	for _, r := range o.Configured.Ranges() {
+		inside := used.Intersect(rules.Ports(r)).Len()
+		fits = append(fits, Fit{"configured", r, float64(inside) / float64(used.Len())})
+	}
+	return fits
 }
