@@ -112,6 +112,32 @@ func TestWrite(t *testing.T) {
 	golden(t, "empty.sh", write(t, rules.Revision{Header: []string{"Nothing to do."}}, nil))
 }
 
+// An entry in passing is said to be one, and does not get the note of the one
+// that takes its number later; what is planned reads back.
+func TestWriteInPassing(t *testing.T) {
+	r := rulestest.Revision()
+	last := r.To.ACLs[0].Entries[0]
+	passing := last
+	passing.Protocol = int(flow.UDP)
+	steps := []rules.Step{
+		{Op: rules.ReplaceEntry, ID: r.To.ACLs[0].ID, Direction: flow.Ingress, Entry: passing},
+		{Op: rules.ReplaceEntry, ID: r.To.ACLs[0].ID, Direction: flow.Ingress, Entry: last},
+	}
+	_, first, _ := strings.Cut(write(t, r, steps), "EXIT\n")
+	first, second, _ := strings.Cut(first, "echo '1 of 2 done")
+	const word, note = "# It is there for some steps only", "# Replies to FTP clients"
+	if !strings.Contains(first, word) || strings.Contains(first, note) || strings.Contains(second, word) || !strings.Contains(second, note) {
+		t.Errorf("got\n%s\nand\n%s", first, second)
+	}
+	steps, _ = rules.Plan(r.From, r.To, rules.Quota{})
+	if len(steps) == 0 {
+		t.Fatal("no plan")
+	}
+	if got, err := readSteps(write(t, r, steps)); err != nil || !reflect.DeepEqual(got, sent(steps)) {
+		t.Errorf("%v: got\n%+v\nwant\n%+v", err, got, sent(steps))
+	}
+}
+
 // What is written reads back the same, at random.
 func TestRoundTrip(t *testing.T) {
 	for seed := range uint64(200) {

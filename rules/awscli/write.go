@@ -31,6 +31,9 @@ func Write(w io.Writer, r rules.Revision, steps []rules.Step, warnings []string)
 		}
 		s.WriteString(report)
 	}
+	if len(steps) == 0 {
+		s.lines("", "echo 'there are no steps; nothing was changed'")
+	}
 	for k, step := range steps {
 		if err := checkStep(step); err != nil {
 			return fmt.Errorf("step %d: %w", k+1, err)
@@ -87,7 +90,7 @@ func (s *script) head(header []string, steps []rules.Step, warnings []string) {
 // below.
 func (s *script) step(r rules.Revision, step rules.Step, count string) {
 	s.lines("")
-	if note := r.Notes[noteKey(step)]; note != "" {
+	if note := noteOf(r, step); note != "" {
 		s.lines(render.Comment(note)...)
 	}
 	what := words(r, step)
@@ -95,6 +98,18 @@ func (s *script) step(r rules.Revision, step rules.Step, count string) {
 	s.lines("step=" + quote(count))
 	s.lines(strings.Join(command(step), ` \`+"\n  ") + ` "$@" >/dev/null`)
 	s.lines("echo " + quote(render.Line(count+" done: "+what)))
+}
+
+// noteOf returns why a step is taken. An entry that r.To has not, or not as it
+// is, makes way for another one while the steps are taken.
+func noteOf(r rules.Revision, s rules.Step) string {
+	if s.Op == rules.CreateEntry || s.Op == rules.ReplaceEntry {
+		to := r.To.ACL(s.ID)
+		if e := render.Numbered(to, s.Entry); to != nil && (e == nil || !render.Same(*e, s.Entry)) {
+			return "It is there for some steps only, so that there is no gap."
+		}
+	}
+	return r.Notes[noteKey(s)]
 }
 
 func noteKey(s rules.Step) rules.NoteKey {

@@ -9,3 +9,5 @@
 # and stops if not. EPHEMERA_SKIP_CHECK=1 leaves that out.
 # It takes 0 steps, one by one, and stops at the first that fails.
 set -euo pipefail
+
+echo 'there are no steps; nothing was changed'

@@ -38,7 +38,7 @@ type Entry struct {
 }
 
 // Changed reports whether another entry had the number before.
-func (e Entry) Changed() bool { return e.Was != nil && !same(*e.Was, e.Entry) }
+func (e Entry) Changed() bool { return e.Was != nil && !Same(*e.Was, e.Entry) }
 
 // Group is a security group as it is to be.
 type Group struct {
@@ -86,23 +86,23 @@ func newACL(r rules.Revision, to *rules.NetworkACL, label string) ACL {
 	from := r.From.ACL(to.ID)
 	for _, e := range to.Entries {
 		if !e.IsDefault() {
-			a.Entries = append(a.Entries, Entry{e, numbered(from, e), r.Notes[rules.EntryKey(to.ID, e)]})
+			a.Entries = append(a.Entries, Entry{e, Numbered(from, e), r.Notes[rules.EntryKey(to.ID, e)]})
 		}
 	}
 	if from == nil {
 		return a
 	}
 	for _, e := range from.Entries {
-		if !e.IsDefault() && numbered(to, e) == nil {
+		if !e.IsDefault() && Numbered(to, e) == nil {
 			a.Gone = append(a.Gone, Entry{e, nil, r.Notes[rules.EntryKey(to.ID, e).AsGone()]})
 		}
 	}
 	return a
 }
 
-// numbered returns the entry of acl that has the number of e, and its
-// direction.
-func numbered(acl *rules.NetworkACL, e rules.Entry) *rules.Entry {
+// Numbered returns the entry of acl that has the number of e, and its
+// direction; nil if there is none, or acl is nil.
+func Numbered(acl *rules.NetworkACL, e rules.Entry) *rules.Entry {
 	if acl == nil {
 		return nil
 	}
@@ -115,9 +115,9 @@ func numbered(acl *rules.NetworkACL, e rules.Entry) *rules.Entry {
 	return &acl.Entries[i]
 }
 
-// same compares what EC2 keeps of an entry: ports are of TCP and UDP, types
+// Same compares what EC2 keeps of an entry: ports are of TCP and UDP, types
 // of ICMP.
-func same(x, y rules.Entry) bool { return canonical(x) == canonical(y) }
+func Same(x, y rules.Entry) bool { return canonical(x) == canonical(y) }
 
 func canonical(e rules.Entry) rules.Entry {
 	e.Prefix = e.Prefix.Masked()
