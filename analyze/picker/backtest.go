@@ -104,8 +104,8 @@ func (p *Proposal) without(ports []uint16) fold {
 	return f
 }
 
-// judge sets what the back-test says, and the bound. Share is what the
-// proposal loses in the long run, as far as the ports tell.
+// judge sets what the back-test says, and the bound. Share is the part of
+// the true range that is outside, as far as the ports tell.
 func (p *Proposal) judge(folds []fold, share float64) {
 	for _, f := range folds {
 		p.Lost += f.lost
@@ -114,7 +114,10 @@ func (p *Proposal) judge(folds []fold, share float64) {
 	p.Low, p.High = interval(folds)
 	p.Outside = 1
 	if p.Tested >= 2 {
-		p.Outside = max(float64(p.Lost+1)/float64(p.Tested+1), min(share, p.High))
+		p.Outside = float64(p.Lost+1) / float64(p.Tested+1)
+	}
+	if share > p.Outside {
+		p.Outside = max(p.Outside, p.High)
 	}
 }
 

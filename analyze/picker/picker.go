@@ -57,9 +57,10 @@ type Proposal struct {
 	// proposals of the back-test were derived from less.
 	//
 	// A counter goes on to ports that it has not reached yet, and loses more
-	// the longer one waits. Therefore Outside is at least the share of the
-	// true range that is not in Ports, averaged over what the range may be,
-	// unless the back-test excludes as much (High).
+	// the longer one waits. Therefore Outside is High, the most that the
+	// back-test does not exclude, where the part of the true range that is
+	// not in Ports, averaged over what the range may be, is larger than the
+	// share above.
 	//
 	// It fails where the future differs from the log: a server that is
 	// configured anew, a client that comes later, a counter that begins to
