@@ -38,6 +38,26 @@ func (t Tuple) Compare(u Tuple) int {
 		cmp.Compare(t.Proto, u.Proto))
 }
 
+// Hash returns a hash of the five-tuple that is the same in every run of the
+// program: what it picks out of many, it picks again.
+func (t Tuple) Hash() uint64 {
+	h := uint64(t.Proto)<<32 | uint64(t.SrcPort)<<16 | uint64(t.DstPort)
+	for _, word := range [...]uint64{t.Src.hi, t.Src.lo, t.Dst.hi, t.Dst.lo} {
+		h = mix(h ^ word)
+	}
+	return mix(h)
+}
+
+// mix is the finalizer of SplitMix64: every bit of x changes about half of
+// the result's. Source: Steele, Lea, Flood, "Fast splittable pseudorandom
+// number generators", OOPSLA 2014.
+func mix(x uint64) uint64 {
+	x += 0x9e3779b97f4a7c15
+	x = (x ^ x>>30) * 0xbf58476d1ce4e5b9
+	x = (x ^ x>>27) * 0x94d049bb133111eb
+	return x ^ x>>31
+}
+
 // String gives "tcp 10.0.1.5:40000 > 203.0.113.10:21".
 func (t Tuple) String() string {
 	return fmt.Sprintf("%s %s > %s", t.Proto, HostPort(t.Src, t.SrcPort), HostPort(t.Dst, t.DstPort))
