@@ -446,3 +446,26 @@ func sortedValues[V any](m map[string]V) []V {
 	}
 	return values
 }
+
+// Segments splits the destination ports from ports.From to ports.To of
+// packets that come to an interface or leave it wherever the entry of its
+// subnet's network ACL that decides changes. Where no network ACL is met it
+// gives nothing.
+func (n *Network) Segments(interfaceID string, dir flow.Direction, p flow.Tuple, ports PortRange) []Segment {
+	i := n.checkedInterface(interfaceID)
+	if i == nil || n.ACLOf(i.SubnetID) == nil {
+		return nil
+	}
+	p.DstPort = ports.From
+	if c := n.Check(interfaceID, dir, p, true); len(c.Verdicts) == 0 {
+		return nil
+	}
+	var parts []Segment
+	for _, s := range n.ACLOf(i.SubnetID).Segments(dir, peerOf(dir, p), p.Proto) {
+		r := PortRange{max(s.Ports.From, ports.From), min(s.Ports.To, ports.To)}
+		if r.Len() > 0 {
+			parts = append(parts, Segment{r, s.Verdict})
+		}
+	}
+	return parts
+}

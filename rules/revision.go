@@ -96,9 +96,9 @@ func (r GroupRule) words(dir flow.Direction, groupID string) string {
 
 // Same reports whether two rules are for the same packets, whatever their
 // descriptions.
-func (r GroupRule) Same(s GroupRule) bool {
-	r.Description, s.Description = "", ""
-	return r == s
+func (r GroupRule) Same(other GroupRule) bool {
+	r.Description, other.Description = "", ""
+	return r == other
 }
 
 // ACL returns the network ACL with the given ID, or nil.
