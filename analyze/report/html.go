@@ -48,6 +48,7 @@ var pageTmpl = template.Must(template.New("report").Funcs(template.FuncMap{
 	"num":    grouped,
 	"short":  compact,
 	"utc":    utc,
+	"lines":  func(items []string) string { return strings.Join(items, "\n") },
 	"list":   func(items []string) string { return strings.Join(items, ", ") },
 	"ranges": withCommas,
 	"addrs":  addrWords,
@@ -75,10 +76,13 @@ type page struct {
 	Diagram  *diagram
 	Gate     struct{ Width, Row int } // measures of the diagram
 	Rules    []analyze.RuleUse
+	Proposal *proposal // nil when the rules are not known
 	NAT      []analyze.NATInterface
 	Grids    []grid
 	Limits   []string // what the log cannot tell
 	Warnings []string
+
+	RulesCommand string
 }
 
 // verdict is the headline of the page.
@@ -101,6 +105,11 @@ type grid struct {
 	Total, Shown       int
 }
 
+// gridTables are the tables that the page lets people search.
+func gridTables(r *analyze.Result) []table {
+	return slices.DeleteFunc(tables(r), func(t table) bool { return t.name == changesTable })
+}
+
 // newGrids describes the tables in their order.
 func newGrids(r *analyze.Result) []grid {
 	about := map[string][2]string{
@@ -111,7 +120,7 @@ func newGrids(r *analyze.Result) []grid {
 		"port_ranges":      {"Port ranges", "One row a filter, direction, peer and purpose: the destination ports that connections needed there, for all traffic of the subnet."},
 	}
 	var grids []grid
-	for _, t := range tables(r) {
+	for _, t := range gridTables(r) {
 		grids = append(grids, grid{t.name, about[t.name][0], about[t.name][1], t.total, min(t.total, maxRows)})
 	}
 	return grids
@@ -151,10 +160,13 @@ func newPage(r *analyze.Result) page {
 		Findings: bySeverity(r.Findings),
 		Diagram:  newDiagram(r),
 		Rules:    r.Rules,
+		Proposal: newProposal(r),
 		NAT:      r.NATGateways,
 		Grids:    newGrids(r),
 		Limits:   limits(r.Coverage),
 		Warnings: r.Warnings,
+
+		RulesCommand: rulesCommand,
 	}
 	p.Gate.Width, p.Gate.Row = gateWidth, rowHeight
 	p.Policy = policy(p.Styles, p.Scripts)
@@ -282,7 +294,7 @@ func limits(c analyze.Coverage) []string {
 // and the counts behind the charts. It is safe inside a script element.
 func writeData(out *bufio.Writer, r *analyze.Result) error {
 	out.WriteString(`{"tables": {`)
-	for i, t := range tables(r) {
+	for i, t := range gridTables(r) {
 		if i > 0 {
 			out.WriteByte(',')
 		}
@@ -298,7 +310,8 @@ func writeData(out *bufio.Writer, r *analyze.Result) error {
 	charts, err := json.Marshal(struct {
 		Timeline timeline      `json:"timeline"`
 		Rejects  []rejectCount `json:"rejects"`
-	}{newTimeline(r.Sessions), countRejects(r.Rejects)})
+		Curves   []curve       `json:"curves"`
+	}{newTimeline(r.Sessions), countRejects(r.Rejects), drawnCurves(r)})
 	out.Write(append(append(append(b, ",\n\"charts\": "...), charts...), "\n}"...))
 	return err
 }

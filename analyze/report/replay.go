@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"encoding/json"
-	"fmt"
 	"io"
 
 	"ephemera/analyze"
@@ -23,7 +22,7 @@ func WriteReplayJSON(w io.Writer, r *analyze.Replay) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "{\n \"counts\": %s,\n \"changed\": ", counts)
+	out.WriteString("{\n \"counts\": " + string(counts) + ",\n \"changed\": ")
 	t := newTable("changed", r.Changed)
 	if err := writeItems(out, t.rowJSON(), t.rows); err != nil {
 		return err

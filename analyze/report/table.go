@@ -39,9 +39,13 @@ func tables(r *analyze.Result) []table {
 		newTable("nat_mappings", r.Mappings),
 		newTable("rejects", r.Rejects),
 		newTable("port_ranges", analyze.RowsOf(r.Ports...)),
-		newTable("rule_changes", analyze.RowsOf(r.Changes...)).in("rules"),
+		newTable(changesTable, analyze.RowsOf(r.Changes...)).in("rules"),
 	}
 }
+
+// changesTable is what becomes of the rules, which the page shows in a section
+// of its own.
+const changesTable = "rule_changes"
 
 func newTable[T any](name string, rows *analyze.Rows[T]) table {
 	return table{

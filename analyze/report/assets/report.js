@@ -79,7 +79,7 @@
     row.length = row.start && row.end ? (Date.parse(row.end) - Date.parse(row.start)) / 1000 : null;
     row.backtest = row.backtest_total ? number(row.backtest_lost) + " of " + number(row.backtest_total) : "";
     row.data = counted(row.data_connections, row.data_connections_low, row.data_connections_high);
-    row.fits = (row.candidate_probabilities ?? []).map((p, i) => row.candidates[i] + " " + percent(p)).join(", ");
+    if (row.candidate_probabilities) row.fits = row.candidate_probabilities.map((p, i) => row.candidates[i] + " " + percent(p)).join(", ");
     row.text = Object.values(row).flat().filter((v) => v !== null && v !== "").join(" ").toLowerCase();
     return row;
   }
@@ -206,7 +206,10 @@
       count("unused_now", "Unused", "Ports that are allowed and were not used.", 100),
       words("observed", "Observed", "Proposal: only what was seen.", 190),
       words("safe", "Safe", "Proposal: snapped to a known range that fits.", 150),
-      column("outside_probability", "P(outside)", "Bound on the probability that the next connection needs a port outside the observed ranges.", 120, { hozAlign: "right", headerHozAlign: "right", formatter: show(probability), sorter: "number" }),
+      words("fits", "Fits", "Ranges from which the ports may have been picked, with their probabilities.", 230),
+      words("curve", "Entries=ports", "What covering the used ports costs: with so many entries, so many ports are exposed.", 200),
+      column("outside_probability", "P(outside)", "Bound on the probability that the next connection needs a port outside the safe ranges.", 120, { hozAlign: "right", headerHozAlign: "right", formatter: show(probability), sorter: "number" }),
+      column("observed_outside_probability", "P(not seen)", "Bound on the probability that the next connection needs a port outside the observed ranges.", 125, { hozAlign: "right", headerHozAlign: "right", formatter: show(probability), sorter: "number" }),
       column("backtest", "Back-test lost", "Connections of the later part of the log that ranges from the first part would have lost.", 140),
       words("keep_reason", "Why keep", "Why it cannot be narrowed.", 320),
     ],
@@ -337,6 +340,7 @@
     line("Entries", rule.entries.join("; "));
     line("Passed", number(rule.passed));
     line("Stopped", rule.stopped ? number(rule.stopped) + (rule.stopped_by.length ? " by " + rule.stopped_by.join(", ") : "") : "");
+    line("Proposed", rule.proposed.join("; "));
     line("Verdict", [rule.verdict, rule.proposal.join(", ")].filter(Boolean).join(" "));
     return [element("b", "", rule.number + "  " + rule.title), list, element("p", "", rule.why)];
   }
@@ -420,8 +424,9 @@
     Chart.defaults.font.size = 13;
     Chart.defaults.animation = false;
     Chart.defaults.maintainAspectRatio = false;
-    charts = [portsChart(c), timelineChart(c), rejectsChart(c)].filter(Boolean);
-    byId("charts").hidden = charts.length === 0;
+    const drawn = [portsChart(c), timelineChart(c), rejectsChart(c)].filter(Boolean);
+    byId("charts").hidden = drawn.length === 0;
+    charts = drawn.concat(data.charts.curves.map((curve) => curveChart(c, curve)));
   }
 
   // place returns the canvas, described for those who do not see it, or
@@ -490,6 +495,45 @@
       },
     });
   }
+
+  // ---- the charts of entries against ports
+
+  const logTicks = [1, 10, 100, 1000, 10000, 65536];
+
+  function curveChart(c, { name, rules, points, steps, now, proposal }) {
+    const canvas = place(name, rules + ": the ports seen take " + steps + "; today " + pointWords(now) + ", proposed " + pointWords(proposal));
+    canvas.parentElement.hidden = false;
+    const at = (list) => list.map(({ entries, ports }) => ({ x: entries, y: ports }));
+    const marks = (label, list, pointStyle, fill, rotation) => ({ label, data: at(list), showLine: false, pointStyle, pointRadius: 7, pointHoverRadius: 9, backgroundColor: fill, borderColor: c.panel, borderWidth: 1.5, rotation, order: 1, clip: false });
+    const most = Math.max(3, ...[points, now, proposal].flat().map((p) => p.entries));
+    return new Chart(canvas, {
+      type: "line",
+      data: { datasets: [
+        marks("today", now, "rect", c.link),
+        marks("proposed", proposal, "rectRot", c.ok),
+        { label: "covers what was seen", data: at(points), borderColor: c.strong, backgroundColor: c.strong, borderWidth: 2, pointRadius: points.length > 40 ? 0 : 2.5, order: 2 },
+      ] },
+      options: {
+        layout: { padding: { top: 10, right: 6 } },
+        interaction: { mode: "nearest", intersect: false },
+        scales: {
+          x: { type: "linear", min: 0.5, max: most + 0.5, grid: { display: false }, afterBuildTicks: (axis) => { axis.ticks = [{ value: 1 }, ...axis.ticks.filter((t) => Number.isInteger(t.value) && t.value > 1)]; }, ticks: { precision: 0, maxRotation: 0 }, title: { display: true, text: "entries" } },
+          y: { type: "logarithmic", min: 1, max: 65536, border: { display: false }, afterBuildTicks: (axis) => { axis.ticks = logTicks.map((value) => ({ value })); }, ticks: { callback: (n) => number(n) }, title: { display: true, text: "ports let through" } },
+        },
+        plugins: {
+          legend: { ...legend(), labels: { ...legend().labels, boxWidth: 9, boxHeight: 9, usePointStyle: true, generateLabels: curveLabels } },
+          tooltip: { callbacks: { title: () => "", label: (item) => item.dataset.label + ": " + pointWords([{ entries: item.parsed.x, ports: item.parsed.y }]) } },
+        },
+      },
+    });
+  }
+
+  // curveLabels are the legend of a curve, which is a line there.
+  const curveLabels = (chart) => Chart.defaults.plugins.legend.labels.generateLabels(chart).map((label) => (label.datasetIndex === 2 ? { ...label, pointStyle: "line" } : label)).sort((a, b) => a.datasetIndex - b.datasetIndex);
+
+  const plural = (n, one, many) => number(n) + " " + (n === 1 ? one : many);
+
+  const pointWords = (points) => points.map((p) => plural(p.ports, "port", "ports") + " in " + plural(p.entries, "entry", "entries")).join(" or ") || "nothing";
 
   const shortened = (text, n) => (text.length > n ? text.slice(0, n - 1) + "…" : text);
 
@@ -600,6 +644,55 @@
     pen.restore();
   }
 
+  // ---- copying
+
+  // copy puts a button's text into the clipboard. Where the browser does not
+  // let it, the text is offered in a field, selected.
+  async function copy(button) {
+    const field = button.nextElementSibling;
+    if (field?.matches(".to-copy")) field.remove();
+    try {
+      await navigator.clipboard.writeText(button.dataset.copy);
+      say(button);
+    } catch {
+      offer(button);
+    }
+  }
+
+  function say(button) {
+    button.dataset.name ??= button.textContent;
+    button.textContent = "Copied";
+    byId("said").textContent = "Copied";
+    clearTimeout(button.timer);
+    button.timer = setTimeout(() => {
+      button.textContent = button.dataset.name;
+      byId("said").textContent = "";
+    }, 2500);
+  }
+
+  function offer(button) {
+    const field = element("label", "to-copy", "Press Ctrl+C, or ⌘C, to copy");
+    const text = element("textarea");
+    text.readOnly = true;
+    text.rows = Math.min(10, button.dataset.copy.split("\n").length + 1);
+    text.value = button.dataset.copy;
+    const close = () => { field.remove(); button.focus(); };
+    text.addEventListener("copy", () => setTimeout(() => { close(); say(button); }));
+    text.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+    field.append(text);
+    button.after(field);
+    text.focus();
+    text.select();
+    byId("said").textContent = "The text is selected: press Ctrl+C to copy";
+  }
+
+  function startCopying() {
+    document.querySelectorAll("button.copy").forEach((button) => {
+      button.hidden = false;
+      button.addEventListener("click", () => copy(button));
+    });
+  }
+
   // ---- theme
 
   const root = document.documentElement;
@@ -622,6 +715,7 @@
   }
 
   startTheme();
+  startCopying();
   startTips();
   startTables();
 })();
