@@ -48,12 +48,18 @@ type Options struct {
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 
+	// Revise says what the proposed rules may change.
+	Revise rules.ReviseOptions
+
 	// Weighed, when not nil, is told of every group of sessions and data
 	// connections, for programs that measure or fit the pairing.
 	Weighed func(Weighed)
 	// Model is the model to pair by; the one of the default priors if nil.
 	Model *pair.Model
 
+	// settled, when not nil, is told of every connection and what FTP knows
+	// of it.
+	settled func(*Connection, roles)
 	// held is sorter.limit of everything that is sorted, for tests.
 	held int
 }
@@ -131,7 +137,7 @@ func newAnalysis(o Options, ports *portMeaning) *analysis {
 	held := cmp.Or(o.held, heldRows)
 	attr := &attributor{history: o.Network, stale: map[string]int{}}
 	return &analysis{
-		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o.Entries), gateways: newGatewayUses(), ports: ports,
+		options: o, attr: attr, demand: newDemand(newTopology(o.Network), attr, o), gateways: newGatewayUses(), ports: ports,
 		hints: newHints(ports.control, o.Clients, o.Servers),
 		r: &Result{
 			Sessions: newRows(compareSessions, held), Data: newRows(compareData, held),
@@ -170,6 +176,9 @@ func (a *analysis) settle(c *Connection, r roles) {
 		a.r.Rejects.add(row)
 	}
 	a.demand.add(c, r)
+	if a.options.settled != nil {
+		a.options.settled(c, r)
+	}
 }
 
 // finish finds the sessions among the waiting connections, and completes the
@@ -189,6 +198,8 @@ func (a *analysis) finish(s *assembler) {
 	r.Coverage.Snapshot = o.Network != nil
 	r.Ports = a.demand.rows()
 	r.Rules = a.demand.ruleUses()
+	r.Proposal, r.Changes = a.demand.revise(o.Revise, func(id string) bool { return s.collector.interfaces[id] != nil })
+	setProposed(r.Rules, r.Proposal)
 	r.Warnings = slices.Concat(s.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
 	r.Warnings = append(r.Warnings, f.warnings()...)
 	r.Findings = findings(r, f, a.hints.found())

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ephemera/analyze/picker"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -51,7 +52,9 @@ type slotUse struct {
 type portUseAt struct {
 	connections     int
 	used, attempted rules.PortBitmap
-	entries         map[string]bool // the rules that let packets pass, in words
+	wanted          rules.PortBitmap // attempted by what surely was FTP
+	entries         map[string]bool  // the rules that let packets pass, in words
+	sample          picker.Sample    // of what passed
 }
 
 // demand collects which destination ports connections need at each filter.
@@ -63,10 +66,13 @@ type demand struct {
 	entries int
 	slots   map[slotKey]*slotUse
 	uses    map[ruleKey]*ruleUse // of FTP connections only
+	pickers *pickers
 }
 
-func newDemand(t topology, a *attributor, entries int) *demand {
-	return &demand{topo: t, attr: a, entries: entries, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}}
+func newDemand(t topology, a *attributor, o Options) *demand {
+	return &demand{
+		topo: t, attr: a, entries: o.Entries, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}, pickers: newPickers(o),
+	}
 }
 
 // add counts one connection at every filter on its way.
@@ -74,6 +80,8 @@ func (d *demand) add(c *Connection, r roles) {
 	if c.Unsolicited || !answered(c) && !r.isFTP() {
 		return
 	}
+	d.pickers.addServer(c, r)
+	id := c.Tuple.Hash()
 	for _, h := range r.hops(c) {
 		if !h.reached && !r.isFTP() {
 			continue
@@ -81,7 +89,8 @@ func (d *demand) add(c *Connection, r roles) {
 		purpose, chosenBy := r.purpose(c, h)
 		for _, v := range filtersAt(d.attr.checkAt(h), h) {
 			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
-			d.slot(k).add(h, v.Rule)
+			d.slot(k).add(c, h, v.Rule, r, id)
+			d.pickers.add(k, c, h, id)
 			if r.isFTP() {
 				d.use(ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}).add(c, h, v, r)
 			}
@@ -124,10 +133,14 @@ func (d *demand) slot(k slotKey) *slotUse {
 	return s
 }
 
-func (s *slotUse) add(h hop, rule string) {
+func (s *slotUse) add(c *Connection, h hop, rule string, r roles, id uint64) {
 	p := s.peer(h.peer())
 	p.attempted.Add(h.tuple.DstPort)
+	if r.isFTP() && r.certain() {
+		p.wanted.Add(h.tuple.DstPort)
+	}
 	if h.passed {
+		p.sample.Add(c.Start, h.tuple.DstPort, id)
 		p.used.Add(h.tuple.DstPort)
 		p.connections++
 		if rule != "" {
@@ -179,6 +192,8 @@ func (p *portUseAt) merge(o *portUseAt) {
 	p.connections += o.connections
 	addAll(&p.used, o.used.Set())
 	addAll(&p.attempted, o.attempted.Set())
+	addAll(&p.wanted, o.wanted.Set())
+	p.sample.Merge(&o.sample)
 	for e := range o.entries {
 		p.entries[e] = true
 	}
@@ -207,7 +222,7 @@ func (d *demand) rows() []PortDemand {
 func (d *demand) row(k slotKey, peer netip.Prefix, p *portUseAt) PortDemand {
 	used, attempted := p.used.Set(), p.attempted.Set()
 	r := PortDemand{
-		Slot:   fmt.Sprintf("%s/%s/%s/%s", k.filter, k.direction, peer, k.purpose),
+		Slot:   slotName(k, peer),
 		Filter: k.layer.String(), FilterID: k.filter, Direction: k.direction, Peer: peer.String(), Protocol: k.proto.String(),
 		Purpose: k.purpose, PortChosenBy: k.chosenBy, Connections: p.connections, DistinctPorts: used.Len(),
 		UnusedNow:       -1,
@@ -222,9 +237,41 @@ func (d *demand) row(k slotKey, peer netip.Prefix, p *portUseAt) PortDemand {
 		r.AllowedNow = ranges(allowed)
 		r.UnusedNow = allowed.Subtract(used).Len()
 	}
-	safe, keep := safeRange(k.chosenBy, used)
-	r.Safe, r.KeepReason = ranges(safe), keep
+	r.estimate(d.infer(p, k, peer))
+	r.Curve = curve(used)
 	return r
+}
+
+// estimate fills in what the ports seen say about those to come.
+func (r *PortDemand) estimate(e picker.Estimate) {
+	for _, f := range e.Fits {
+		r.Fits = append(r.Fits, fitText(f))
+	}
+	r.Safe, r.KeepReason = ranges(e.Safe.Ports), e.Keep
+	if r.Connections == 0 {
+		return
+	}
+	safe, observed := round(e.Safe.Outside), round(e.Observed.Outside)
+	r.OutsideProbability, r.ObservedOutside = &safe, &observed
+	lost, tested := e.Safe.Lost, e.Safe.Tested
+	r.BacktestLost, r.BacktestTotal = &lost, &tested
+}
+
+// fitText writes a range that fits: "Linux 32768-60999=0.97".
+func fitText(f picker.Fit) string { return fmt.Sprintf("%s %s=%.2g", f.Name, f.Ports, f.Probability) }
+
+// maxCurve is how many entries the curve of a slot goes up to: those of a
+// network ACL in one direction, without the default deny.
+const maxCurve = 19
+
+// curve writes the price of covering ports: "1=182;2=120" for one entry that
+// exposes 182 ports, or two that expose 120.
+func curve(s rules.PortSet) []string {
+	var points []string
+	for _, p := range rules.CoverCurve(s, maxCurve) {
+		points = append(points, fmt.Sprintf("%d=%d", p.Entries, p.Exposed))
+	}
+	return points
 }
 
 // allowed returns the ports that the filter lets through for all of peer,
@@ -258,53 +305,6 @@ func ranges(s rules.PortSet) []string {
 	return out
 }
 
-// A knownRange is a range from which a kind of host is known to pick ports.
-type knownRange struct {
-	name string
-	r    rules.PortRange
-}
-
 // natRange is what a NAT gateway picks source ports from, whatever was
 // observed. Source: VPC User Guide, "Network ACLs", ephemeral ports.
 var natRange = rules.PortRange{From: 1024, To: 65535}
-
-// clientRanges are the ephemeral port ranges of operating systems, the
-// narrowest first. Sources: support.microsoft.com 929851 and macOS's
-// net.inet.ip.portrange; Linux's ip_local_port_range.
-var clientRanges = []knownRange{
-	{"Windows or macOS", rules.PortRange{From: 49152, To: 65535}},
-	{"Linux", rules.PortRange{From: 32768, To: 60999}},
-	{"Linux, Windows or macOS", rules.PortRange{From: 32768, To: 65535}},
-}
-
-// fewPorts is how many different ports must have been seen to tell
-// operating systems apart: of twelve drawn from Linux's range, all lie in
-// the half above 49152 once in 30,000 times.
-const fewPorts = 12
-
-// safeRange returns the narrowest known range of whoever picks the port that
-// holds all observations, or why there is none.
-func safeRange(chosenBy string, used rules.PortSet) (safe rules.PortSet, keep string) {
-	switch chosenBy {
-	case ChosenFixed:
-		return used, "the port is fixed"
-	case ChosenNAT:
-		return rules.Ports(natRange), "a NAT gateway picks ports from 1024-65535, whatever was observed"
-	case ChosenServer:
-		return rules.PortSet{}, ""
-	}
-	if k, ok := clientRange(used); ok {
-		return rules.Ports(k.r), ""
-	}
-	return rules.PortSet{}, "the observed ports fit no operating system's range"
-}
-
-func clientRange(used rules.PortSet) (knownRange, bool) {
-	for i, k := range clientRanges {
-		last := i == len(clientRanges)-1
-		if !used.IsEmpty() && used.Subtract(rules.Ports(k.r)).IsEmpty() && (last || used.Len() >= fewPorts) {
-			return k, true
-		}
-	}
-	return knownRange{}, false
-}

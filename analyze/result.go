@@ -20,14 +20,20 @@ type Result struct {
 	Findings []Finding `json:"findings"`
 	// Rules are the filters that passive FTP meets on its way, in the order
 	// of the way: eleven through a NAT gateway.
-	Rules       []RuleUse             `json:"rules"`
-	Sessions    *Rows[Session]        `json:"sessions"`
-	Data        *Rows[DataConnection] `json:"data_connections"`
-	Mappings    *Rows[Mapping]        `json:"nat_mappings"`
-	Rejects     *Rows[RejectedFlow]   `json:"rejects"`
-	Ports       []PortDemand          `json:"port_ranges"`
-	NATGateways []NATInterface        `json:"nat_gateways"`
-	Warnings    []string              `json:"warnings"`
+	Rules    []RuleUse             `json:"rules"`
+	Sessions *Rows[Session]        `json:"sessions"`
+	Data     *Rows[DataConnection] `json:"data_connections"`
+	Mappings *Rows[Mapping]        `json:"nat_mappings"`
+	Rejects  *Rows[RejectedFlow]   `json:"rejects"`
+	Ports    []PortDemand          `json:"port_ranges"`
+	// Changes and Proposal say how to change the rules; nil when those are not
+	// known.
+	Changes  []RuleChange `json:"rule_changes"`
+	Proposal *Proposal    `json:"proposal,omitzero"`
+	// Replay is what other rules would have done; nil unless RunReplay asked.
+	Replay      *Replay        `json:"replay,omitzero"`
+	NATGateways []NATInterface `json:"nat_gateways"`
+	Warnings    []string       `json:"warnings"`
 }
 
 // Close removes the temporary files that hold rows. The rows are not valid
@@ -37,12 +43,19 @@ func (r *Result) Close() {
 	r.Data.close()
 	r.Mappings.close()
 	r.Rejects.close()
+	if r.Replay != nil {
+		r.Replay.Changed.close()
+	}
 }
 
 // Err returns the first error of reading rows back: to be looked at behind
 // the last use.
 func (r *Result) Err() error {
-	return cmp.Or(r.Sessions.Err(), r.Data.Err(), r.Mappings.Err(), r.Rejects.Err())
+	err := cmp.Or(r.Sessions.Err(), r.Data.Err(), r.Mappings.Err(), r.Rejects.Err())
+	if r.Replay != nil {
+		err = cmp.Or(err, r.Replay.Changed.Err())
+	}
+	return err
 }
 
 // Time is a point in time in Unix seconds, written in RFC 3339, UTC. The
@@ -324,16 +337,27 @@ type PortDemand struct {
 	AllowedNow []string `json:"allowed_now"`
 	// UnusedNow counts the ports that are allowed and were not used. -1, an
 	// empty cell, when the rules are not known.
-	UnusedNow          int      `json:"unused_now"`
-	Observed           []string `json:"observed"`
-	Safe               []string `json:"safe"`
-	KeepReason         string   `json:"keep_reason,omitzero"`
+	UnusedNow  int      `json:"unused_now"`
+	Observed   []string `json:"observed"`
+	Safe       []string `json:"safe"`
+	KeepReason string   `json:"keep_reason,omitzero"`
+	// OutsideProbability bounds the probability that the next connection's
+	// port lies outside Safe; ObservedOutside is the same for Observed. Of the
+	// last half of the connections, BacktestTotal, the Safe of what came
+	// before would have lost BacktestLost.
 	OutsideProbability *float64 `json:"outside_probability,omitzero"`
 	BacktestLost       *int     `json:"backtest_lost,omitzero"`
 	BacktestTotal      *int     `json:"backtest_total,omitzero"`
 	// AttemptedRanges covers the ports that connections would have needed
 	// here: the used ones, and those of connections stopped here or before.
 	AttemptedRanges []string `json:"attempted_ranges"`
+	ObservedOutside *float64 `json:"observed_outside_probability,omitzero"`
+	// Fits are the ranges from which the ports may have been picked, with
+	// their probabilities: "Linux 32768-60999=0.97".
+	Fits []string `json:"fits"`
+	// Curve is the price of covering the used ports with ever more entries:
+	// "1=182" for one entry that exposes 182 ports.
+	Curve []string `json:"curve"`
 }
 
 // Verdicts on a rule.
@@ -384,10 +408,29 @@ type RuleUse struct {
 	// Others are the ports that other traffic needs from the same entries:
 	// narrowing for FTP alone would break it.
 	Others []string `json:"others"`
+	// Fits, Curve: see PortDemand. Backtest is nil where nothing was tested.
+	Fits     []string  `json:"fits"`
+	Curve    []string  `json:"curve"`
+	Backtest *Backtest `json:"backtest,omitzero"`
+	// Proposed are the entries and rules, in words, that would serve the rule
+	// in place of Entries.
+	Proposed []string `json:"proposed"`
 	// Advice says what to change when the verdict is fix.
 	Advice string `json:"advice,omitzero"`
 	// Evidence says what Stopped stands on.
 	Evidence string `json:"evidence,omitzero"`
+}
+
+// Backtest says how proposals made from the first part of the log would have
+// served the rest.
+type Backtest struct {
+	Lost   int `json:"lost"`
+	Tested int `json:"tested"`
+	// Low and High bound the share that is lost, with 95 %.
+	Low  float64 `json:"low"`
+	High float64 `json:"high"`
+	// Outside bounds the probability that the next connection is lost.
+	Outside float64 `json:"outside_probability"`
 }
 
 // NATInterface is an interface of a NAT gateway, and how it is known to be one.

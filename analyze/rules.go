@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"ephemera/analyze/picker"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -54,6 +55,7 @@ func (k ruleKey) metAs() int {
 type ruleUse struct {
 	key             ruleKey
 	used, attempted rules.PortBitmap
+	attempts        picker.Sample
 	stoppedPorts    rules.PortBitmap
 	byServer        map[flow.Addr]*rules.PortBitmap
 	peers           map[flow.Addr]bool
@@ -111,6 +113,7 @@ func (r roles) certain() bool {
 // add counts one FTP connection at the rule.
 func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
 	u.attempted.Add(h.tuple.DstPort)
+	u.attempts.Add(c.Start, h.tuple.DstPort, c.Tuple.Hash())
 	u.peers[h.peer()] = true
 	if r.certain() {
 		server := c.Tuple.Dst
@@ -164,8 +167,23 @@ func (d *demand) ruleRow(number int, u *ruleUse) RuleUse {
 	p := d.propose(u, some, every, known)
 	row.Verdict, row.Proposal, row.Why = p.verdict, ranges(p.ports), sentence(p.why)
 	row.Others = ranges(p.others)
+	row.estimate(p.estimate)
+	row.Curve = curve(used)
 	row.Advice, row.Evidence = u.advice(row), u.evidence(row)
 	return row
+}
+
+// estimate fills in what is known of the ports to come.
+func (row *RuleUse) estimate(e picker.Estimate) {
+	for _, f := range e.Fits {
+		row.Fits = append(row.Fits, fitText(f))
+	}
+	if e.Safe.Tested == 0 {
+		return
+	}
+	row.Backtest = &Backtest{
+		Lost: e.Safe.Lost, Tested: e.Safe.Tested, Low: round(e.Safe.Low), High: round(e.Safe.High), Outside: round(e.Safe.Outside),
+	}
 }
 
 // show covers the ports of a rule for people. Where a host or a NAT gateway
@@ -342,6 +360,9 @@ type proposal struct {
 	ports   rules.PortSet
 	others  rules.PortSet // what other traffic needs from the same entries
 	why     string
+	// estimate is what is known of who picks the ports; without Fits when
+	// nobody does.
+	estimate picker.Estimate
 }
 
 // propose judges one rule. Who picks the port decides: a fixed port needs no
@@ -356,45 +377,87 @@ func (d *demand) propose(u *ruleUse, some, every rules.PortSet, known bool) prop
 	case ChosenNAT:
 		p = proposal{verdict: VerdictKeep, ports: rules.Ports(natRange), why: "the NAT gateway picks these ports from 1024-65535, whatever was observed: narrowing breaks connections at random"}
 	case ChosenServer:
-		p = proposal{verdict: VerdictNarrow, ports: d.passivePorts(u), why: "the servers pick these ports: " + passiveWords(u) + "; ask their operators for the configured passive ranges before narrowing"}
+		p = d.serverProposal(u)
 	default:
-		p = clientProposal(attempted)
+		p = d.clientProposal(u)
 	}
 	p = d.keepOthers(u, p)
 	return judge(u, p, some, every, known)
 }
 
+// osRange holds the ephemeral port ranges of Linux, Windows and macOS.
+var osRange = rules.PortRange{From: 32768, To: 65535}
+
 // clientProposal is for ports that the clients' operating systems pick.
-func clientProposal(attempted rules.PortSet) proposal {
-	k, ok := clientRange(attempted)
-	if !ok {
-		return proposal{verdict: VerdictKeep, ports: rules.Ports(natRange), why: "the observed ports fit no operating system's range"}
+func (d *demand) clientProposal(u *ruleUse) proposal {
+	e := d.clientsAt(u)
+	if e.Keep != "" {
+		ports := rules.Ports(natRange)
+		if u.attempted.Set().Subtract(rules.Ports(osRange)).IsEmpty() {
+			ports = rules.Ports(osRange)
+		}
+		return proposal{verdict: VerdictKeep, ports: ports, why: e.Keep, estimate: e}
 	}
-	return proposal{verdict: VerdictNarrow, ports: rules.Ports(k.r), why: fmt.Sprintf("the clients' operating system picks these ports, and all observed ones (%d) lie in the range of %s", attempted.Len(), k.name)}
+	why := fmt.Sprintf("the clients' operating system picks these ports; those seen fit %s", fitWords(e))
+	return proposal{verdict: VerdictNarrow, ports: e.Safe.Ports, why: why, estimate: e}
 }
 
-// passivePorts covers each server's observed data ports from the lowest to
-// the highest: holes between them prove nothing, because systems hand ports
-// out in patterns.
-func (d *demand) passivePorts(u *ruleUse) rules.PortSet {
-	var all rules.PortSet
-	for _, b := range u.byServer {
-		all = all.Union(rules.Cover(b.Set(), 1))
+// clientsAt estimates the ports of the hosts behind a rule, from all their
+// connections through it. When none came as far as here, those attempted
+// stand for them.
+func (d *demand) clientsAt(u *ruleUse) picker.Estimate {
+	k := behindKey{u.key.layer, u.key.filter, u.key.dir, flow.TCP, ChosenClient, true}
+	if d.pickers.behind[k] != nil {
+		return d.pickers.clients(k)
 	}
-	return rules.Cover(all, max(d.entries, 1))
+	return picker.Infer(&u.attempts, picker.ClientOS, picker.Options{Entries: d.entries})
 }
 
-func passiveWords(u *ruleUse) string {
+// fitWords names the ranges that fit what was seen, with their probabilities.
+func fitWords(e picker.Estimate) string {
+	var words []string
+	for _, f := range e.Fits {
+		if f.Probability >= 0.005 {
+			words = append(words, fmt.Sprintf("%s (%s) with %.0f %%", f.Name, f.Ports, 100*f.Probability))
+		}
+	}
+	return strings.Join(words, ", ")
+}
+
+// serverProposal is for ports that the FTP servers pick, each from a range of
+// its own. A server of which too little was seen keeps all ports that it may
+// use.
+func (d *demand) serverProposal(u *ruleUse) proposal {
 	servers := slices.SortedFunc(maps.Keys(u.byServer), flow.Addr.Compare)
 	var words []string
 	for _, a := range servers {
-		if len(words) == 4 {
-			words = append(words, fmt.Sprintf("and %d more", len(servers)-4))
-			break
+		e := d.pickers.server(a)
+		so := "so " + list(e.Safe.Ports)
+		if e.Keep != "" {
+			so = e.Keep
 		}
-		words = append(words, fmt.Sprintf("%s used %s", a, list(rules.Cover(u.byServer[a].Set(), 1))))
+		words = append(words, fmt.Sprintf("%s used %s, %s", a, list(rules.Cover(u.byServer[a].Set(), 1)), so))
 	}
-	return strings.Join(words, ", ")
+	e := d.passive(servers)
+	why := "the servers pick these ports: " + strings.Join(shorten(words), "; ") + "; ask their operators for the configured passive ranges (--passive-range) to be sure"
+	return proposal{verdict: VerdictNarrow, ports: e.Safe.Ports, why: why, estimate: e}
+}
+
+// worse returns the estimate for two pickers of which it is not known which
+// comes next: the larger bound, and the back-tests of both.
+func worse(a, b picker.Estimate) picker.Estimate {
+	a.Fits = append(a.Fits, b.Fits...)
+	a.Safe = worseProposal(a.Safe, b.Safe)
+	a.Observed = worseProposal(a.Observed, b.Observed)
+	a.Keep = cmp.Or(a.Keep, b.Keep)
+	return a
+}
+
+func worseProposal(a, b picker.Proposal) picker.Proposal {
+	return picker.Proposal{
+		Ports: a.Ports.Union(b.Ports), Outside: max(a.Outside, b.Outside), Lost: a.Lost + b.Lost, Tested: a.Tested + b.Tested,
+		Low: min(a.Low, b.Low), High: max(a.High, b.High),
+	}
 }
 
 // otherRanges is how many ranges of other traffic's ports are told apart.

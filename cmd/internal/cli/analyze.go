@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"ephemera/analyze"
 	"ephemera/analyze/report"
@@ -22,13 +23,43 @@ import (
 // flowStream is a stream of flow log records.
 type flowStream = iter.Seq2[*flow.Record, error]
 
+// analysisFlags are the flags of the commands that analyse logs.
+type analysisFlags struct {
+	common
+	confidence float64
+	entries    int
+}
+
+func (f *analysisFlags) register(fl *pflag.FlagSet) {
+	f.common.register(fl)
+	fl.Float64Var(&f.confidence, "confidence", analyze.DefaultConfidence, "least probability at which a data connection is given to a session; 0 for every best guess")
+	fl.IntVar(&f.entries, "entries", analyze.DefaultEntries, "most ranges that a slot's ports are covered with")
+}
+
+// check checks the flags before anything is read.
+func (f *analysisFlags) check(s Streams) (settings, error) {
+	set, err := f.common.check(s, time.Now())
+	if err != nil {
+		return set, err
+	}
+	if !(f.confidence >= 0 && f.confidence <= 1) { // NaN is neither
+		return set, usageError("--confidence %v: give a probability from 0 to 1", f.confidence)
+	}
+	if f.entries < 1 {
+		return set, usageError("--entries %d: give at least 1", f.entries)
+	}
+	set.analyze.Confidence, set.analyze.Entries = f.confidence, f.entries
+	if f.confidence == 0 {
+		set.analyze.Confidence = everyGuess
+	}
+	return set, nil
+}
+
 // analyzeFlags are the flags of analyze.
 type analyzeFlags struct {
-	common
+	analysisFlags
 	out, csv, html, json string
 	failOn               []string
-	confidence           float64
-	entries              int
 }
 
 // What --fail-on can name.
@@ -68,14 +99,12 @@ rule. Without an output flag it prints a summary.
 	fl.StringVar(&f.html, "html", "", "write the report as one HTML `file`")
 	fl.StringVar(&f.json, "json", "", "write all tables as one JSON `file`; - for standard output")
 	fl.StringSliceVar(&f.failOn, "fail-on", nil, "exit with 3 if this was found: nacl-reject, ambiguous, bad-records")
-	fl.Float64Var(&f.confidence, "confidence", analyze.DefaultConfidence, "least probability at which a data connection is given to a session; 0 for every best guess")
-	fl.IntVar(&f.entries, "entries", analyze.DefaultEntries, "most ranges that a slot's ports are covered with")
 	return cmd
 }
 
 // check checks all flags before anything is read.
 func (f *analyzeFlags) check(s Streams) (settings, error) {
-	set, err := f.common.check(s, time.Now())
+	set, err := f.analysisFlags.check(s)
 	if err != nil {
 		return set, err
 	}
@@ -83,16 +112,6 @@ func (f *analyzeFlags) check(s Streams) (settings, error) {
 		if !slices.Contains([]string{failNACLReject, failAmbiguous, failBadRecords}, x) {
 			return set, usageError("--fail-on %q: give %s, %s or %s", x, failNACLReject, failAmbiguous, failBadRecords)
 		}
-	}
-	if !(f.confidence >= 0 && f.confidence <= 1) { // NaN is neither
-		return set, usageError("--confidence %v: give a probability from 0 to 1", f.confidence)
-	}
-	if f.entries < 1 {
-		return set, usageError("--entries %d: give at least 1", f.entries)
-	}
-	set.analyze.Confidence, set.analyze.Entries = f.confidence, f.entries
-	if f.confidence == 0 {
-		set.analyze.Confidence = everyGuess
 	}
 	return set, nil
 }
@@ -115,11 +134,16 @@ func (f *analyzeFlags) run(ctx context.Context, places []string, s Streams) erro
 
 // analyzePlaces reads the sources and analyses them.
 func analyzePlaces(ctx context.Context, places []string, set settings) (*analyze.Result, error) {
+	return set.run(ctx, places, analyze.Run)
+}
+
+// run reads the sources for an analysis.
+func (set *settings) run(ctx context.Context, places []string, analysis func(flowStream, analyze.Options) (*analyze.Result, error)) (*analyze.Result, error) {
 	records, done, err := set.open(ctx, places)
 	if err != nil {
 		return nil, err
 	}
-	r, err := analyze.Run(records, set.analyze)
+	r, err := analysis(records, set.analyze)
 	if err != nil {
 		return nil, err
 	}

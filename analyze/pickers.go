@@ -1,0 +1,138 @@
+package analyze
+
+import (
+	"net/netip"
+
+	"ephemera/analyze/picker"
+	"ephemera/ingest/flow"
+	"ephemera/rules"
+)
+
+// pickers collect which ports each picker of ports picked: an FTP server its
+// passive ports, the clients behind a filter their ephemeral ones. What one
+// of them was seen to do at one rule tells what it will do at the others.
+type pickers struct {
+	entries    int
+	configured func(server flow.Addr) rules.PortSet
+	servers    map[flow.Addr]*picker.Sample
+	behind     map[behindKey]*picker.Sample
+	estimates  map[flow.Addr]picker.Estimate // of servers, once all is collected
+}
+
+// behindKey names the hosts that pick the ports at a filter in one direction.
+type behindKey struct {
+	layer     rules.Layer
+	filter    string
+	direction flow.Direction
+	proto     flow.Proto
+	chosenBy  string
+	ftp       bool // for FTP; other programs may pick otherwise
+}
+
+func (k slotKey) behind() behindKey {
+	return behindKey{k.layer, k.filter, k.direction, k.proto, k.chosenBy, k.purpose != purposeOther}
+}
+
+func newPickers(o Options) *pickers {
+	return &pickers{
+		entries: o.Entries, configured: o.configuredPorts,
+		servers: map[flow.Addr]*picker.Sample{}, behind: map[behindKey]*picker.Sample{}, estimates: map[flow.Addr]picker.Estimate{},
+	}
+}
+
+// configuredPorts returns the passive ports that the operator says the server
+// is configured to use; none when nothing is said.
+func (o Options) configuredPorts(server flow.Addr) rules.PortSet {
+	var rs []rules.PortRange
+	for _, r := range o.PassiveRanges {
+		if r.Server.Contains(server.Netip()) {
+			rs = append(rs, rules.PortRange{From: r.From, To: r.To})
+		}
+	}
+	return rules.Ports(rs...)
+}
+
+// addServer counts a passive data connection at its server.
+func (p *pickers) addServer(c *Connection, r roles) {
+	if r.data == nil || r.data.active || !r.certain() {
+		return
+	}
+	s := p.servers[c.Tuple.Dst]
+	if s == nil {
+		s = &picker.Sample{}
+		p.servers[c.Tuple.Dst] = s
+	}
+	s.Add(c.Start, c.Tuple.DstPort, c.Tuple.Hash())
+}
+
+// add counts a connection at a filter.
+func (p *pickers) add(k slotKey, c *Connection, h hop, id uint64) {
+	if k.chosenBy != ChosenClient || !h.passed {
+		return
+	}
+	s := p.behind[k.behind()]
+	if s == nil {
+		s = &picker.Sample{}
+		p.behind[k.behind()] = s
+	}
+	s.Add(c.Start, h.tuple.DstPort, id)
+}
+
+var choosers = map[string]picker.Chooser{
+	ChosenFixed: picker.Fixed, ChosenServer: picker.Server, ChosenClient: picker.ClientOS, ChosenNAT: picker.NATGateway,
+}
+
+// infer estimates what a slot's ports are picked from. Services that are not
+// FTP have a port each, and no range.
+func (d *demand) infer(p *portUseAt, k slotKey, peer netip.Prefix) picker.Estimate {
+	by, o := choosers[k.chosenBy], picker.Options{Entries: d.entries}
+	switch {
+	case by != picker.Server:
+		return picker.Infer(&p.sample, by, o)
+	case k.purpose == purposeOther:
+		e := picker.Infer(&p.sample, picker.Fixed, o)
+		e.Keep = "services other than FTP, each with a port of its own"
+		return e
+	}
+	e := d.passive(d.serversOf(k, peer))
+	own := picker.Infer(&p.sample, picker.Fixed, o)
+	e.Observed = own.Observed
+	e.Observed.Ports = rules.Cover(own.Observed.Ports, d.entries)
+	return e
+}
+
+// server estimates a server's passive range.
+func (p *pickers) server(a flow.Addr) picker.Estimate {
+	if e, ok := p.estimates[a]; ok {
+		return e
+	}
+	s := p.servers[a]
+	if s == nil {
+		s = &picker.Sample{}
+	}
+	e := picker.Infer(s, picker.Server, picker.Options{Entries: p.entries, Configured: p.configured(a)})
+	p.estimates[a] = e
+	return e
+}
+
+// clients estimates the ephemeral range of the hosts behind a filter.
+func (p *pickers) clients(k behindKey) picker.Estimate {
+	return picker.Infer(p.sample(k), picker.ClientOS, picker.Options{Entries: p.entries})
+}
+
+// others estimates what programs other than FTP use behind a filter: the
+// operating system's range, or one that they are configured for.
+func (p *pickers) others(k behindKey) picker.Estimate {
+	e := p.clients(k)
+	if e.Keep == "" {
+		return e
+	}
+	return picker.Infer(p.sample(k), picker.Server, picker.Options{Entries: p.entries})
+}
+
+func (p *pickers) sample(k behindKey) *picker.Sample {
+	if s := p.behind[k]; s != nil {
+		return s
+	}
+	return &picker.Sample{}
+}
