@@ -65,7 +65,7 @@ func (d draft) decidesFor(q *Requirement) bool {
 // the rest.
 func (r *reviser) lift(i int, q *Requirement) {
 	deny := r.list[i]
-	ports := q.ports().Intersect(Ports(deny.ports(q.Protocol)))
+	ports := q.ports().Intersect(Ports(deny.ports(q.Protocol))).Subtract(deniedOnPurpose(r.list[i+1:], q).Subtract(q.Stopped))
 	peer := q.Peer
 	if float64(ports.Len()) > broadDeny*float64(q.ports().Len()) {
 		peer, _ = overlap(q.Scope, deny.Prefix)
@@ -81,6 +81,23 @@ func (r *reviser) lift(i int, q *Requirement) {
 		}
 	}
 	r.list = slices.Insert(r.list, i, r.allow(peer, q.Protocol, ports, share, deny)...)
+}
+
+// deniedOnPurpose returns the ports that narrow deny entries stop for the
+// requirement's peers.
+func deniedOnPurpose(list []draft, q *Requirement) PortSet {
+	var denied, decided PortSet
+	for _, d := range list {
+		if !d.decidesFor(q) {
+			continue
+		}
+		ports := Ports(d.ports(q.Protocol))
+		if hit := ports.Intersect(q.ports()); !d.Allow && float64(hit.Len()) <= broadDeny*float64(q.ports().Len()) {
+			denied = denied.Union(hit.Subtract(decided))
+		}
+		decided = decided.Union(ports)
+	}
+	return denied
 }
 
 // allowedBehind reports whether entries allow all packets from or to peer at

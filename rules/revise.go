@@ -328,7 +328,7 @@ func (r *reviser) roomBehind(list []draft, i int) int {
 			return d.RuleNumber - list[i].RuleNumber - 1
 		}
 	}
-	return DefaultRule
+	return maxRule - list[i].RuleNumber
 }
 
 // opening returns what an entry lets through, if it is one for TCP ports.
@@ -536,8 +536,12 @@ func (d draft) rule(were map[int]GroupRule) GroupRule {
 func (r *reviser) groupRules(were map[int]GroupRule) []GroupRule {
 	var rules []GroupRule
 	for _, d := range r.list {
-		if rule := d.rule(were); !slices.ContainsFunc(rules, rule.Same) {
+		rule := d.rule(were)
+		switch i := slices.IndexFunc(rules, rule.Same); {
+		case i < 0:
 			rules = append(rules, rule)
+		case d.kind == ChangeKeep:
+			rules[i] = rule // with its description
 		}
 	}
 	return rules
@@ -550,6 +554,9 @@ func (r *reviser) groupChanges(name string, were map[int]GroupRule) []Change {
 		c.Rule, c.Entry = d.rule(were), Entry{}
 		if c.Kind == ChangeAdd && slices.ContainsFunc(rows, func(x Change) bool { return x.Rule.Same(c.Rule) }) {
 			continue
+		}
+		if c.Kind == ChangeAdd && slices.ContainsFunc(r.list, func(x draft) bool { return x.kind == ChangeKeep && x.rule(were).Same(c.Rule) }) {
+			continue // it is there already
 		}
 		rows = append(rows, c)
 	}
