@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	browserdomain "github.com/chromedp/cdproto/browser"
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
@@ -47,6 +48,11 @@ func TestBrowser(t *testing.T) {
 	t.Run("sorts and searches", b.sortsAndSearches)
 	t.Run("narrows to a session", b.narrowsToASession)
 	t.Run("explains a rule", b.explainsARule)
+	t.Run("proposes rules", b.proposesRules)
+	t.Run("copies", b.copies)
+	t.Run("copies by hand", b.copiesByHand)
+	t.Run("reads without scripts", b.readsWithoutScripts)
+	t.Run("fits a phone", b.fitsAPhone)
 	t.Run("shows hostile text as text", b.showsHostileTextAsText)
 	t.Run("draws nothing", b.drawsNothing)
 	t.Run("holds many rows", b.holdsManyRows)
@@ -75,6 +81,10 @@ func (b browser) open(t *testing.T, r *analyze.Result, scheme string) *tab {
 	}
 	focus := emulation.SetFocusEmulationEnabledParams{Enabled: true}
 	if _, err := chromedp.Call(ctx, emulation.SetFocusEmulationEnabled, focus); err != nil {
+		t.Fatal(err)
+	}
+	read := browserdomain.SetPermissionParams{Permission: &browserdomain.PermissionDescriptor{Name: "clipboard-read"}, Setting: browserdomain.PermissionSettingGranted}
+	if _, err := chromedp.CallBrowser(ctx, browserdomain.SetPermission, read); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
@@ -262,6 +272,171 @@ func (b browser) explainsARule(t *testing.T) {
 	p.expectQuiet()
 }
 
+func (b browser) proposesRules(t *testing.T) {
+	for _, scheme := range []string{"light", "dark"} {
+		t.Run(scheme, func(t *testing.T) {
+			p := b.open(t, fixture(), scheme)
+			expect(p, `document.querySelectorAll(".beside tbody tr").length`, 11)
+			expect(p, `[...document.querySelectorAll(".beside .why .badge")].map((e) => e.textContent).join()`, "stays,narrow,stays,narrow,stays,stays,stays,narrow,fix,narrow,narrow")
+			expect(p, `document.querySelector(".beside tbody tr:nth-child(4) .number").textContent`, "64,512 → 102")
+			expect(p, `document.querySelector(".beside tbody tr:nth-child(6) .why .sub").textContent`, fixtureProposal().Kept[0].Why)
+			expect(p, `[...document.querySelectorAll(".counts .tile-count")].map((e) => e.textContent).join()`, "64,0,5,1,1")
+			expect(p, `document.querySelectorAll(".change-list tbody tr:not(.filter)").length`, 8)
+			expect(p, `document.querySelector("details.staying").open`, false)
+			expect(p, `[...document.querySelectorAll(".curves canvas")].map((c) => Chart.getChart(c).data.datasets.map((d) => d.data.length)).join(" ")`, "1,1,6 1,1,3 1,1,5")
+			expect(p, `Chart.getChart("curve-0-chart").scales.y.type`, "logarithmic")
+			blank := `[...document.querySelectorAll(".curves canvas")].filter((c) => new Set(new Uint32Array(c.getContext("2d").getImageData(0, 0, c.width, c.height).data.buffer)).size < 10).length`
+			expect(p, blank, 0)
+			p.run(chromedp.Click(chromedp.CSS(`.beside a[href="#rule-9"]`)))
+			expect(p, `document.querySelector("tr:target th").textContent.startsWith("public NACL inbound: server replies")`, true)
+			p.expectQuiet()
+		})
+	}
+}
+
+// clipboard is what was copied last.
+func clipboard(p *tab) string {
+	p.Helper()
+	text, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`navigator.clipboard.readText()`, awaitPromise))
+	if err != nil {
+		p.Fatal(err)
+	}
+	return text
+}
+
+func awaitPromise(params *runtime.EvaluateParams) { params.AwaitPromise = new(true) }
+
+// waitFor waits until a JavaScript expression is true.
+func (p *tab) waitFor(expression string) {
+	p.Helper()
+	for range 100 {
+		if value[bool](p, expression) {
+			return
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+	p.Fatalf("not within two seconds: %s", expression)
+}
+
+// A click, and Enter as well, puts the text into the clipboard and says so.
+func (b browser) copies(t *testing.T) {
+	p := b.open(t, fixture(), "light")
+	p.run(chromedp.Click(chromedp.CSS(".command .copy")))
+	p.waitFor(`document.querySelector(".command .copy").textContent === "Copied" && document.getElementById("said").textContent === "Copied"`)
+	if got := clipboard(p); got != rulesCommand {
+		t.Errorf("got %q, want %q", got, rulesCommand)
+	}
+	p.run(chromedp.SendKeys(chromedp.CSS(".beside tbody tr:nth-child(4) .copy"), "\r"))
+	p.waitFor(`document.querySelector(".beside tbody tr:nth-child(4) .copy").textContent === "Copied"`)
+	if got, want := clipboard(p), strings.Join(fixtureRules()[3].Proposed, "\n"); got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	p.run(chromedp.SendKeys(chromedp.CSS(".grid-head .copy"), " "))
+	p.waitFor(`document.querySelector(".grid-head .copy").textContent === "Copied"`)
+	if got, want := clipboard(p), newProposal(fixture()).Text; got != want || strings.Count(got, "\n") != 8 {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	expect(p, `document.querySelectorAll(".to-copy").length`, 0)
+	p.waitFor(`(document.querySelector(".grid-head .copy").textContent === "Copied") === (document.getElementById("said").textContent === "Copied")`)
+	p.expectQuiet()
+}
+
+// Where there is no clipboard, or it refuses, the text is selected in a field.
+func (b browser) copiesByHand(t *testing.T) {
+	for name, spoil := range map[string]string{
+		"no clipboard": `delete Navigator.prototype.clipboard, "clipboard" in navigator`,
+		"refused":      `Clipboard.prototype.writeText = () => Promise.reject(new Error("no")), false`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := b.open(t, fixture(), "light")
+			value[bool](p, `window.reads = navigator.clipboard.readText.bind(navigator.clipboard), true`)
+			expect(p, spoil, false)
+			p.run(chromedp.SendKeys(chromedp.CSS(".grid-head .copy"), "\r"))
+			p.waitFor(`document.activeElement.matches(".to-copy textarea")`)
+			expect(p, `getSelection().toString().trim() === document.querySelector(".grid-head .copy").dataset.copy.trim()`, true)
+			expect(p, `document.execCommand("copy")`, true)
+			p.waitFor(`document.querySelector(".grid-head .copy").textContent === "Copied"`)
+			expect(p, `document.querySelectorAll(".to-copy").length`, 0)
+			expect(p, `document.activeElement.matches(".grid-head .copy")`, true)
+			got, err := chromedp.Run(p.ctx, chromedp.Evaluate[string](`window.reads()`, awaitPromise))
+			if want := newProposal(fixture()).Text; err != nil || got != want {
+				t.Errorf("got %q, %v, want %q", got, err, want)
+			}
+			p.run(chromedp.Click(chromedp.CSS(".command .copy")))
+			p.waitFor(`document.activeElement.matches(".command .to-copy textarea")`)
+			p.run(chromedp.KeyEvent("\u001b"))
+			expect(p, `document.querySelectorAll(".to-copy").length`, 0)
+			expect(p, `document.activeElement.matches(".command .copy")`, true)
+			p.expectQuiet()
+		})
+	}
+}
+
+// What there is to read of the proposal is there without scripts, and what
+// needs them is not.
+func (b browser) readsWithoutScripts(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "report.html")
+	if err := os.WriteFile(file, render(t, WriteHTML, fixture()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := chromedp.NewContext(b.ctx)
+	t.Cleanup(cancel)
+	ctx, cancel = context.WithTimeout(ctx, time.Minute)
+	t.Cleanup(cancel)
+	if err := chromedp.Do(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := chromedp.Call(ctx, emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: true}); err != nil {
+		t.Fatal(err)
+	}
+	p := &tab{T: t, ctx: ctx}
+	p.run(chromedp.Navigate((&url.URL{Scheme: "file", Path: file}).String()), chromedp.WaitVisible(chromedp.CSS("#proposed")))
+	text := value[string](p, `document.getElementById("proposed").innerText`)
+	for _, want := range []string{"50000-50100 to 203.0.113.10/32", "0 of 6 lost; with 95 % between 0 and 46 %", "96 ports in 1 entry", "pass today, and would pass", rulesCommand} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the page does not show %q", want)
+		}
+	}
+	expect(p, `[...document.querySelectorAll("#proposed button, #proposed canvas")].filter((e) => e.checkVisibility()).length`, 0)
+}
+
+// On a phone the page does not scroll sideways, and nothing of the proposal
+// is cut or needs to be scrolled to, however long it is.
+func (b browser) fitsAPhone(t *testing.T) {
+	for name, r := range map[string]*analyze.Result{"fixture": fixture(), "hostile": hostileResult(), "long": longResult()} {
+		t.Run(name, func(t *testing.T) {
+			p := b.open(t, r, "light")
+			phone := emulation.SetDeviceMetricsOverrideParams{Width: 390, Height: 844, DeviceScaleFactor: 1, Mobile: true}
+			if _, err := chromedp.Call(p.ctx, emulation.SetDeviceMetricsOverride, phone); err != nil {
+				t.Fatal(err)
+			}
+			p.waitFor(`innerWidth === 390`)
+			p.run(chromedp.Evaluate[chromedp.Void](`document.querySelectorAll("#proposed details").forEach((d) => { d.open = true; })`))
+			wide := value[[]string](p, `[...document.querySelectorAll("#proposed *")].filter((e) => e.getBoundingClientRect().right > 391 && !e.closest(".offscreen, thead")).map((e) => e.tagName + "." + e.className + " " + e.textContent.slice(0, 60))`)
+			for _, w := range wide {
+				t.Errorf("too wide: %s", w)
+			}
+			expect(p, `document.documentElement.scrollWidth`, 390)
+			p.expectQuiet()
+		})
+	}
+}
+
+// longResult is the fixture with hundreds of entries, and with long notes.
+func longResult() *analyze.Result {
+	r := fixture()
+	changes, kept := r.Changes, r.Proposal.Kept[0]
+	for range 30 {
+		r.Changes = append(r.Changes, changes...)
+		r.Proposal.Kept = append(r.Proposal.Kept, kept)
+		r.Proposal.Closed = append(r.Proposal.Closed, strings.Repeat("tcp 1024-65535;", 80))
+	}
+	for i := range r.Changes {
+		r.Changes[i].Note = strings.Repeat("acl-0f9e8d7c6b5a49382/ingress/203.0.113.10/32/reply; ", 40)
+	}
+	return r
+}
+
 func (b browser) showsHostileTextAsText(t *testing.T) {
 	p := b.open(t, hostileResult(), "dark")
 	expect(p, `document.querySelectorAll("img").length`, 0)
@@ -269,6 +444,10 @@ func (b browser) showsHostileTextAsText(t *testing.T) {
 	expect(p, firstCell("sessions", "cause"), hostile)
 	expect(p, firstCell("sessions", "session_id"), hostile)
 	expect(p, `document.querySelector("h1 span").textContent`, hostile)
+	expect(p, `document.querySelector(".change-list .note").textContent`, hostile)
+	expect(p, `document.querySelector(".beside .entry").textContent`, hostile)
+	expect(p, `document.querySelector(".summary li").textContent`, hostile)
+	expect(p, `document.querySelector(".beside .copy").dataset.copy.startsWith("=cmd()")`, true)
 	p.run(chromedp.Click(chromedp.CSS(`#sessions-grid button.link`)), chromedp.Focus(chromedp.CSS(`a[data-rule="9"]`)))
 	expect(p, `document.getElementById("focus-name").textContent`, hostile)
 	expect(p, `document.querySelectorAll("img").length`, 0)

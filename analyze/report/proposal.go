@@ -129,7 +129,7 @@ func newComparison(u analyze.RuleUse, r *analyze.Result) comparison {
 	case u.Verdict == analyze.VerdictFix:
 		c.Reason = u.Why
 	case u.Verdict == analyze.VerdictKeep || c.Then >= c.Today:
-		c.Becomes, c.Reason = becomesChanges, "Other traffic passes the same entries, which change for it."
+		c.Becomes, c.Reason = becomesChanges, "Its entries change for what else passes them."
 	default:
 		c.Reason = backtestShort(u.Backtest)
 	}
