@@ -97,6 +97,25 @@ func TestPolicyCoversThePage(t *testing.T) {
 	}
 }
 
+// Every part that the head of the page leads to is there, and every part with
+// a headline is led to.
+func TestContentsLeadToEveryPart(t *testing.T) {
+	page := withoutLibraries(render(t, WriteHTML, fixture()))
+	contents := regexp.MustCompile(`(?s)<nav class="contents".*?</nav>`).Find(page)
+	var links, parts []string
+	for _, m := range regexp.MustCompile(`href="#([^"]*)"`).FindAllSubmatch(contents, -1) {
+		links = append(links, string(m[1]))
+	}
+	for _, m := range regexp.MustCompile(`<(?:section|footer) id="([^"]*)"`).FindAllSubmatch(page, -1) {
+		if string(m[1]) != "nat-gateways" {
+			parts = append(parts, string(m[1]))
+		}
+	}
+	if !slices.Equal(links, parts) {
+		t.Errorf("the head leads to %v, and the page has %v", links, parts)
+	}
+}
+
 func TestPageIsSmall(t *testing.T) {
 	if size := len(render(t, WriteHTML, fixture())); size > 1<<20 {
 		t.Errorf("got %d bytes, want at most 1 MiB", size)

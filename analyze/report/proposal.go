@@ -409,15 +409,15 @@ type changeRow struct {
 	Entry       string // in words
 	Replaces    string
 	Connections int
-	Note        string
-	Folded      string // what a long note is folded behind
+	Notes       []string
+	Folded      string // what long notes are folded behind
 }
 
 // setChanges parts what changes from what stays.
 func (p *proposal) setChanges(changes []analyze.RuleChange) {
 	var text strings.Builder
 	for _, c := range changes {
-		row := changeRow{c.Change, entryWords(c), c.Replaces, c.Connections, c.Note, foldedNote(c)}
+		row := changeRow{c.Change, entryWords(c), c.Replaces, c.Connections, splitNote(c), foldedNote(c)}
 		list, total := &p.Changed, &p.ChangedTotal
 		if c.Change == string(rules.ChangeKeep) {
 			list, total = &p.Staying, &p.StayingTotal
@@ -431,6 +431,32 @@ func (p *proposal) setChanges(changes []analyze.RuleChange) {
 		*list = addToFilter(*list, c, row)
 	}
 	p.Text = text.String()
+}
+
+// splitNote parts a note into its slots and sentences, at the semicolons
+// outside parentheses. A slot's filter and direction stand above.
+func splitNote(c analyze.RuleChange) []string {
+	if c.Note == "" {
+		return nil
+	}
+	var notes []string
+	depth, start := 0, 0
+	add := func(end int) {
+		notes = append(notes, strings.TrimPrefix(c.Note[start:end], c.FilterID+"/"+c.Direction.String()+"/"))
+	}
+	for i := range len(c.Note) {
+		switch {
+		case c.Note[i] == '(':
+			depth++
+		case c.Note[i] == ')':
+			depth--
+		case depth == 0 && strings.HasPrefix(c.Note[i:], "; "):
+			add(i)
+			start = i + len("; ")
+		}
+	}
+	add(len(c.Note))
+	return notes
 }
 
 // foldedNote names a note that is too long to be read in passing.
@@ -456,9 +482,14 @@ func addToFilter(list []filterChanges, c analyze.RuleChange, row changeRow) []fi
 // writeChange writes "acl-0a1 ingress: add rule 111 allow tcp 50000-50100
 // from 203.0.113.10/32, in place of rule 110 allow ...".
 func writeChange(w *strings.Builder, c analyze.RuleChange, row changeRow) {
-	fmt.Fprintf(w, "%s %s: %s %s", c.FilterID, c.Direction, c.Change, row.Entry)
-	if row.Replaces != "" {
-		w.WriteString(", in place of " + row.Replaces)
+	fmt.Fprintf(w, "%s %s: %s ", c.FilterID, c.Direction, c.Change)
+	switch {
+	case row.Replaces == "":
+		w.WriteString(row.Entry)
+	case c.Change == string(rules.ChangeReplace):
+		w.WriteString(row.Replaces + " by " + row.Entry)
+	default:
+		w.WriteString(row.Entry + ", in place of " + row.Replaces)
 	}
 	w.WriteByte('\n')
 }

@@ -187,6 +187,31 @@ func TestPercent(t *testing.T) {
 	}
 }
 
+func TestChangesAsText(t *testing.T) {
+	changes := fixtureChanges()
+	p := newProposal(&analyze.Result{Proposal: &analyze.Proposal{}, Changes: []analyze.RuleChange{changes[0], changes[3], changes[4], changes[15]}})
+	want := privateACL + ` egress: replace rule 110 allow tcp 1024-65535 to 0.0.0.0/0 by rule 110 allow tcp 8443 to 0.0.0.0/0
+` + privateACL + ` egress: add rule 111 allow tcp 50000-50100 to 203.0.113.10/32, in place of rule 110 allow tcp 1024-65535 to 0.0.0.0/0
+` + sgID + ` egress: remove tcp 1024-65535 to 203.0.113.0/24
+`
+	if p.Text != want {
+		t.Errorf("got  %s\nwant %s", p.Text, want)
+	}
+}
+
+func TestSplitNote(t *testing.T) {
+	for note, want := range map[string][]string{
+		"": nil, "it moves": {"it moves"}, "a; b": {"a", "b"}, "a; ": {"a", ""}, "a;b": {"a;b"},
+		"acl-1/egress/10.0.0.1/32/reply (Linux; 97 %); acl-1/egress/10.0.0.2/32/other; and 3 more": {"10.0.0.1/32/reply (Linux; 97 %)", "10.0.0.2/32/other", "and 3 more"},
+		"acl-1/ingress/x; acl-2/egress/y": {"acl-1/ingress/x", "acl-2/egress/y"},
+		"a (b; c":                         {"a (b; c"}, "a) b; c": {"a) b; c"},
+	} {
+		if got := splitNote(analyze.RuleChange{FilterID: "acl-1", Direction: flow.Egress, Note: note}); !reflect.DeepEqual(got, want) {
+			t.Errorf("%q: got %q, want %q", note, got, want)
+		}
+	}
+}
+
 func TestChangesAreBounded(t *testing.T) {
 	r := fixture()
 	one := r.Changes[1]
