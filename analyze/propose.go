@@ -54,6 +54,7 @@ type RuleChange struct {
 // KeptRule is an entry or rule that stays as wide as it is, and why.
 type KeptRule struct {
 	FilterID  string         `json:"filter_id"`
+	Name      string         `json:"name,omitzero"` // the filter's
 	Direction flow.Direction `json:"direction,omitzero"`
 	Rule      string         `json:"rule"`
 	Why       string         `json:"why"`
@@ -73,7 +74,7 @@ func (d *demand) revise(o rules.ReviseOptions, logged func(id string) bool) (*Pr
 		rows = append(rows, ruleChange(c))
 	}
 	for _, k := range r.Kept {
-		p.Kept = append(p.Kept, KeptRule{k.ID, k.Direction, k.Rule, k.Why})
+		p.Kept = append(p.Kept, KeptRule{k.ID, k.Name, k.Direction, k.Rule, k.Why})
 	}
 	return p, rows
 }
@@ -128,15 +129,31 @@ func setProposed(rows []RuleUse, p *Proposal) {
 	}
 	for i := range rows {
 		row := &rows[i]
-		for _, c := range p.Rules.Changes {
-			if c.ID == row.FilterID && c.Direction == row.Direction && c.Kind != rules.ChangeRemove && servesRule(c, row) {
-				row.Proposed = append(row.Proposed, changeWords(c))
-			}
+		row.Proposed = p.entriesFor(row, servesRule)
+		if len(row.Proposed) == 0 { // what serves it is listed for what others need of it
+			row.Proposed = p.entriesFor(row, replacesEntry)
 		}
 		if row.Verdict == VerdictNarrow {
 			keepShared(row, p)
 		}
 	}
+}
+
+// entriesFor returns the proposed entries of the rule's filter that serve it.
+func (p *Proposal) entriesFor(row *RuleUse, serves func(rules.Change, *RuleUse) bool) []string {
+	var words []string
+	for _, c := range p.Rules.Changes {
+		if c.ID == row.FilterID && c.Direction == row.Direction && c.Kind != rules.ChangeRemove && serves(c, row) {
+			words = append(words, changeWords(c))
+		}
+	}
+	return words
+}
+
+// replacesEntry reports whether an entry takes the place of one that lets the
+// rule's traffic through today.
+func replacesEntry(c rules.Change, row *RuleUse) bool {
+	return c.Replaces != "" && row.decidedBy(c.Replaces)
 }
 
 // keepShared keeps a rule that could be narrowed for itself, but whose entry

@@ -74,6 +74,7 @@ const (
 // wide as it is.
 type Kept struct {
 	ID        string
+	Name      string
 	Direction flow.Direction
 	Rule      string // in words
 	Why       string
@@ -188,7 +189,7 @@ func (p *Proposal) reviseACL(acl *NetworkACL, reqs []Requirement, o ReviseOption
 		}
 		r.run(o, o.Keep[acl.ID])
 		if err := r.number(); err != nil {
-			p.keepAll(NACL, acl.ID, err.Error())
+			p.keepAll(NACL, acl.ID, acl.Name, err.Error())
 			return
 		}
 		for _, d := range r.list {
@@ -200,10 +201,10 @@ func (p *Proposal) reviseACL(acl *NetworkACL, reqs []Requirement, o ReviseOption
 	}
 	proof, err := proveACL(acl, to, reqs, meant, unrepaired)
 	if err != nil {
-		p.keepAll(NACL, acl.ID, "a change could not be proved: "+err.Error())
+		p.keepAll(NACL, acl.ID, acl.Name, "a change could not be proved: "+err.Error())
 		return
 	}
-	p.take(changes, kept, proof)
+	p.take(acl.Name, changes, kept, proof)
 	if slices.ContainsFunc(changes, Change.changes) {
 		p.Revision.From.ACLs, p.Revision.To.ACLs = append(p.Revision.From.ACLs, acl), append(p.Revision.To.ACLs, to)
 	}
@@ -234,20 +235,23 @@ func (p *Proposal) reviseGroup(g *SecurityGroup, reqs []Requirement, o ReviseOpt
 	}
 	proof, err := proveGroup(g, to, reqs, meant, unrepaired)
 	if err != nil {
-		p.keepAll(SG, g.ID, "a change could not be proved: "+err.Error())
+		p.keepAll(SG, g.ID, g.Name, "a change could not be proved: "+err.Error())
 		return
 	}
-	p.take(changes, kept, proof)
+	p.take(g.Name, changes, kept, proof)
 	if slices.ContainsFunc(changes, Change.changes) {
 		p.Revision.From.Groups, p.Revision.To.Groups = append(p.Revision.From.Groups, g), append(p.Revision.To.Groups, to)
 	}
 }
 
-func (p *Proposal) keepAll(l Layer, id, why string) {
-	p.Kept = append(p.Kept, Kept{ID: id, Rule: pick(l == NACL, "all entries", "all rules"), Why: why})
+func (p *Proposal) keepAll(l Layer, id, name, why string) {
+	p.Kept = append(p.Kept, Kept{ID: id, Name: name, Rule: pick(l == NACL, "all entries", "all rules"), Why: why})
 }
 
-func (p *Proposal) take(changes []Change, kept []Kept, proof Proof) {
+func (p *Proposal) take(name string, changes []Change, kept []Kept, proof Proof) {
+	for i := range kept {
+		kept[i].Name = name
+	}
 	p.Changes, p.Kept = append(p.Changes, changes...), append(p.Kept, kept...)
 	p.Proof.Needed += proof.Needed
 	p.Proof.Opened, p.Proof.Closed = append(p.Proof.Opened, proof.Opened...), append(p.Proof.Closed, proof.Closed...)

@@ -28,7 +28,7 @@ func (p *Proposal) Summary() []string {
 }
 
 func (p *Proposal) sentence(c Change) string {
-	place := fmt.Sprintf("%s %s", c.ID, c.Direction)
+	place := fmt.Sprintf("%s %s", Label(c.Name, c.ID), c.Direction)
 	if c.Replaces == "" {
 		if pieces := p.replacing(c, c.words()); c.Kind == ChangeRemove && len(pieces) > 0 {
 			return p.becomes(place, c.words(), pieces)
@@ -82,6 +82,15 @@ func (c Change) words() string {
 		return c.Rule.Words(c.Direction)
 	}
 	return c.Entry.String()
+}
+
+// Label names a network ACL or security group for people: "public-nacl
+// (acl-0a1)", or its ID alone when it has no name.
+func Label(name, id string) string {
+	if name == "" || name == id {
+		return id
+	}
+	return fmt.Sprintf("%s (%s)", name, id)
 }
 
 // countPorts writes "1 port" or "64,512 ports".

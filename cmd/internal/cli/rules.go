@@ -19,6 +19,7 @@ import (
 
 	"ephemera/analyze"
 	"ephemera/analyze/report"
+	"ephemera/ingest/flow"
 	"ephemera/rules"
 	"ephemera/rules/awscli"
 	"ephemera/rules/cfn"
@@ -181,7 +182,7 @@ func propose(ctx context.Context, places []string, set settings) (*proved, error
 		return nil, notProved(r.Replay)
 	}
 	p := &proved{result: r, revision: revision}
-	p.revision.Header = header(r, revision)
+	p.revision.Header = header(r, revision, set.analyze.Revise)
 	p.back = p.revision.Back(backHeader(revision)...)
 	quota := set.analyze.Revise.Quota
 	p.steps, p.warnings = rules.Plan(p.revision.From, p.revision.To, quota)
@@ -204,7 +205,7 @@ func notProved(r *analyze.Replay) error {
 }
 
 // header says what a proposal is and what it stands on.
-func header(r *analyze.Result, v rules.Revision) []string {
+func header(r *analyze.Result, v rules.Revision, o rules.ReviseOptions) []string {
 	c, y := r.Coverage, r.Replay
 	lines := []string{
 		"Proposed rules for " + cmp.Or(v.To.IDs(), "nothing: no rule needs a change") + ".",
@@ -217,15 +218,24 @@ func header(r *analyze.Result, v rules.Revision) []string {
 	}
 	lines = append(lines, r.Proposal.Summary...)
 	for _, u := range r.Rules {
-		if u.Backtest != nil && len(u.Proposed) > 0 && u.Verdict != analyze.VerdictKeep {
+		if u.Backtest != nil && u.Verdict == analyze.VerdictNarrow && !o.NoNarrow {
 			lines = append(lines, fmt.Sprintf("%s: ports %s; back-test lost %d of %d; the next connection lies outside with at most %.2g %%.",
 				u.Title, strings.Join(u.Proposal, ", "), u.Backtest.Lost, u.Backtest.Tested, 100*u.Backtest.Outside))
 		}
 	}
 	for _, k := range r.Proposal.Kept {
-		lines = append(lines, fmt.Sprintf("%s %s, %s, stays: %s.", k.FilterID, k.Direction, k.Rule, k.Why))
+		lines = append(lines, keptWords(k, ", stays: "))
 	}
 	return lines
+}
+
+// keptWords says what stays as it is, and why.
+func keptWords(k analyze.KeptRule, because string) string {
+	place := rules.Label(k.Name, k.FilterID)
+	if k.Direction != flow.NoDirection {
+		place += " " + k.Direction.String()
+	}
+	return fmt.Sprintf("%s, %s%s%s.", place, k.Rule, because, k.Why)
 }
 
 func backHeader(v rules.Revision) []string {
@@ -370,7 +380,7 @@ func writeProposal(w io.Writer, p *proved, out string) error {
 	if kept := p.result.Proposal.Kept; len(kept) > 0 {
 		s.printf("\nAs wide as they are stay\n")
 		for _, k := range kept {
-			s.printf("%s\n", wrap(fmt.Sprintf("%s %s, %s: %s.", k.FilterID, k.Direction, k.Rule, k.Why), "  "))
+			s.printf("%s\n", wrap(keptWords(k, ": "), "  "))
 		}
 	}
 	s.printf("\nReplayed against the proposed rules:\n")
