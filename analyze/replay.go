@@ -116,10 +116,24 @@ func (p *replayer) at(unix int64) (now, then *rules.Network) {
 	}
 	then = p.networks[now]
 	if then == nil {
-		then = now.With(p.proposed.ACLs, p.proposed.Groups)
+		then = now.With(associated(p.proposed.ACLs, now), p.proposed.Groups)
 		p.networks[now] = then
 	}
 	return now, then
+}
+
+// associated returns the network ACLs, with today's subnets where they name
+// none, as those that were read from rules alone.
+func associated(acls []*rules.NetworkACL, n *rules.Network) []*rules.NetworkACL {
+	var all []*rules.NetworkACL
+	for _, a := range acls {
+		a = a.Clone()
+		if today := n.ACL(a.ID); today != nil && len(a.Subnets) == 0 {
+			a.Subnets, a.VPCID, a.IsDefault = today.Subnets, today.VPCID, today.IsDefault
+		}
+		all = append(all, a)
+	}
+	return all
 }
 
 // judge counts one connection.
@@ -155,17 +169,21 @@ type judgement struct {
 // follow goes along the connection's way as far as the other rules let it.
 func (j *judgement) follow() {
 	j.before, j.after = FatePasses, FatePasses
-	for _, h := range j.r.hops(j.c) {
-		if h.reached && !h.passed && j.before == FatePasses {
-			if d, stopped := j.stoppedBy(h); stopped {
-				j.before, j.point, j.rule = FateStops, h.point, d.words
-				if d.cause != CauseNACL && d.cause != CauseSG {
-					j.after = FateStops // by something else than rules
-					return
-				}
+	hops := j.r.hops(j.c)
+	for _, h := range hops {
+		if d, stopped := j.stoppedBy(h); stopped {
+			j.before, j.point, j.rule = FateStops, h.point, d.words
+			if d.cause != CauseNACL && d.cause != CauseSG {
+				j.after = FateStops // by something else than rules
+				return
 			}
+			break
 		}
-		if (h.reached || j.before == FateStops) && !j.pass(h) {
+	}
+	beyond := false // where the log ends, and the other rules may let it go on
+	for _, h := range hops {
+		beyond = beyond || j.before == FateStops && h.reached && !h.passed
+		if (h.passed || beyond) && !j.pass(h) {
 			return
 		}
 	}
@@ -176,6 +194,9 @@ func (j *judgement) follow() {
 
 // stoppedBy returns the rule that stopped the connection at a hop.
 func (j *judgement) stoppedBy(h hop) (denial, bool) {
+	if !h.reached || h.passed {
+		return denial{}, false
+	}
 	for _, d := range j.p.attr.denials(h.leg, h.fromInitiator) {
 		if d.cause != CauseLate {
 			return d, true
