@@ -260,6 +260,9 @@ func narrowFinding(r *Result) []Finding {
 	if !others.IsEmpty() {
 		f.Advice = fmt.Sprintf("Other traffic passes the same entries and needs %s: give it entries of its own before narrowing.", list(others))
 	}
+	if r.Proposal != nil {
+		f.Advice = "ephemera rules prints entries that serve all traffic which passes there, with the way back, and proves them against every connection of the logs."
+	}
 	return []Finding{f}
 }
 

@@ -255,6 +255,8 @@ func (r *PortDemand) estimate(e picker.Estimate) {
 	r.OutsideProbability, r.ObservedOutside = &safe, &observed
 	lost, tested := e.Safe.Lost, e.Safe.Tested
 	r.BacktestLost, r.BacktestTotal = &lost, &tested
+	low, high := round(e.Safe.Low), round(e.Safe.High)
+	r.BacktestLow, r.BacktestHigh = &low, &high
 }
 
 // fitText writes a range that fits: "Linux 32768-60999=0.97".

@@ -157,8 +157,16 @@ func replacesEntry(c rules.Change, row *RuleUse) bool {
 }
 
 // keepShared keeps a rule that could be narrowed for itself, but whose entry
-// serves others, too, which need it as wide as it is.
+// serves others, too, which need it as wide as it is, or wider.
 func keepShared(row *RuleUse, p *Proposal) {
+	allowed, err := rules.ParsePorts(strings.Join(row.Allowed, ";"))
+	for _, c := range p.Rules.Changes {
+		if c.ID == row.FilterID && c.Direction == row.Direction && c.Kind == rules.ChangeReplace && replacesEntry(c, row) &&
+			err == nil && rules.Ports(c.Entry.Ports).Len() >= allowed.Len() {
+			row.Verdict, row.Why = VerdictKeep, sentence(fmt.Sprintf("its entry becomes %s, which others need as wide as that", c.Entry))
+			return
+		}
+	}
 	for _, k := range p.Kept {
 		if k.FilterID == row.FilterID && (k.Direction == row.Direction || k.Direction == flow.NoDirection) && (row.decidedBy(k.Rule) || k.Direction == flow.NoDirection) {
 			row.Verdict, row.Why = VerdictKeep, sentence(fmt.Sprintf("%s stays as it is: %s", k.Rule, k.Why))

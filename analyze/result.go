@@ -352,6 +352,10 @@ type PortDemand struct {
 	// here: the used ones, and those of connections stopped here or before.
 	AttemptedRanges []string `json:"attempted_ranges"`
 	ObservedOutside *float64 `json:"observed_outside_probability,omitzero"`
+	// BacktestLow and BacktestHigh are the 95 % interval of the share that
+	// Safe loses.
+	BacktestLow  *float64 `json:"backtest_low,omitzero"`
+	BacktestHigh *float64 `json:"backtest_high,omitzero"`
 	// Fits are the ranges from which the ports may have been picked, with
 	// their probabilities: "Linux 32768-60999=0.97".
 	Fits []string `json:"fits"`

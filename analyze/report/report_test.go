@@ -121,7 +121,7 @@ func TestColumns(t *testing.T) {
 		"data_connections": "data_id session_id candidates candidate_probabilities confidence ftp_probability mode client_addr client_port server_addr server_port start end packets_to_server packets_to_client bytes_to_server bytes_to_client nat_addr nat_port outcome died_at cause",
 		"nat_mappings":     "protocol client_addr client_port server_addr server_port client_interface nat_interface nat_addr nat_port start end confidence candidates",
 		"rejects":          "interface_id subnet_id direction point srcaddr dstaddr srcport dstport pkt_srcaddr pkt_dstaddr protocol packets bytes records start end cause cause_id rule_number rule_default also_denied_by session_id confidence evidence",
-		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges observed_outside_probability fits curve",
+		"port_ranges":      "slot filter filter_id direction peer protocol purpose port_chosen_by connections distinct_ports min max ranges allowed_now unused_now observed safe keep_reason outside_probability backtest_lost backtest_total attempted_ranges observed_outside_probability backtest_low backtest_high fits curve",
 		"rule_changes":     "filter filter_id direction rule_number action protocol cidr from_port to_port change replaces slot connections note",
 	}
 	for _, table := range tables(&analyze.Result{}) {
