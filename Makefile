@@ -30,8 +30,9 @@ build: ## build bin/ephemera
 	$(GO) build -trimpath -buildvcs=false -o bin/ephemera ./cmd/ephemera
 
 .PHONY: demo
-demo: build ## analyse a broken network, and write its report to out/demo
+demo: build ## analyse a broken network, report in out/demo, and propose rules in out/proposal
 	bin/ephemera analyze --network testdata/article/config --out out/demo testdata/article/logs
+	bin/ephemera rules --network testdata/article/config --out out/proposal testdata/article/logs
 
 .PHONY: test
 test: ## run the tests that need Go alone
