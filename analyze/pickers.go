@@ -16,7 +16,11 @@ type pickers struct {
 	configured func(server flow.Addr) rules.PortSet
 	servers    map[flow.Addr]*picker.Sample
 	behind     map[behindKey]*picker.Sample
-	estimates  map[flow.Addr]picker.Estimate // of servers, once all is collected
+
+	// Estimates of servers, and of the hosts behind a filter, are made once all
+	// is collected.
+	ofServers map[flow.Addr]picker.Estimate
+	ofHosts   map[behindKey]picker.Estimate
 }
 
 // behindKey names the hosts that pick the ports at a filter in one direction.
@@ -36,7 +40,7 @@ func (k slotKey) behind() behindKey {
 func newPickers(o Options) *pickers {
 	return &pickers{
 		entries: o.Entries, configured: o.configuredPorts,
-		servers: map[flow.Addr]*picker.Sample{}, behind: map[behindKey]*picker.Sample{}, estimates: map[flow.Addr]picker.Estimate{},
+		servers: map[flow.Addr]*picker.Sample{}, behind: map[behindKey]*picker.Sample{}, ofServers: map[flow.Addr]picker.Estimate{}, ofHosts: map[behindKey]picker.Estimate{},
 	}
 }
 
@@ -87,6 +91,9 @@ var choosers = map[string]picker.Chooser{
 func (d *demand) infer(p *portUseAt, k slotKey, peer netip.Prefix) picker.Estimate {
 	by, o := choosers[k.chosenBy], picker.Options{Entries: d.entries}
 	switch {
+	case by == picker.ClientOS && k.purpose == purposeOther:
+		e := d.clientPorts(k, p.used.Set()) // one look at the hosts is enough for their many peers
+		return own(e, p, o)
 	case by != picker.Server:
 		return picker.Infer(&p.sample, by, o)
 	case k.purpose == purposeOther:
@@ -94,16 +101,20 @@ func (d *demand) infer(p *portUseAt, k slotKey, peer netip.Prefix) picker.Estima
 		e.Keep = "services other than FTP, each with a port of its own"
 		return e
 	}
-	e := d.passive(d.serversOf(k, peer))
-	own := picker.Infer(&p.sample, picker.Fixed, o)
-	e.Observed = own.Observed
-	e.Observed.Ports = rules.Cover(own.Observed.Ports, d.entries)
+	return own(d.passive(d.serversOf(k, peer)), p, o)
+}
+
+// own puts what was observed at a slot itself into an estimate of who picks
+// its ports.
+func own(e picker.Estimate, p *portUseAt, o picker.Options) picker.Estimate {
+	e.Observed = picker.Infer(&p.sample, picker.Fixed, o).Observed
+	e.Observed.Ports = rules.Cover(e.Observed.Ports, o.Entries)
 	return e
 }
 
 // server estimates a server's passive range.
 func (p *pickers) server(a flow.Addr) picker.Estimate {
-	if e, ok := p.estimates[a]; ok {
+	if e, ok := p.ofServers[a]; ok {
 		return e
 	}
 	s := p.servers[a]
@@ -111,23 +122,23 @@ func (p *pickers) server(a flow.Addr) picker.Estimate {
 		s = &picker.Sample{}
 	}
 	e := picker.Infer(s, picker.Server, picker.Options{Entries: p.entries, Configured: p.configured(a)})
-	p.estimates[a] = e
+	p.ofServers[a] = e
 	return e
 }
 
-// clients estimates the ephemeral range of the hosts behind a filter.
-func (p *pickers) clients(k behindKey) picker.Estimate {
-	return picker.Infer(p.sample(k), picker.ClientOS, picker.Options{Entries: p.entries})
-}
-
-// others estimates what programs other than FTP use behind a filter: the
-// operating system's range, or one that they are configured for.
-func (p *pickers) others(k behindKey) picker.Estimate {
-	e := p.clients(k)
-	if e.Keep == "" {
+// hosts estimates the ephemeral range of the hosts behind a filter. Programs
+// other than FTP may have one that they are configured for.
+func (p *pickers) hosts(k behindKey) picker.Estimate {
+	e, ok := p.ofHosts[k]
+	if ok {
 		return e
 	}
-	return picker.Infer(p.sample(k), picker.Server, picker.Options{Entries: p.entries})
+	e = picker.Infer(p.sample(k), picker.ClientOS, picker.Options{Entries: p.entries})
+	if e.Keep != "" && !k.ftp {
+		e = picker.Infer(p.sample(k), picker.Server, picker.Options{Entries: p.entries})
+	}
+	p.ofHosts[k] = e
+	return e
 }
 
 func (p *pickers) sample(k behindKey) *picker.Sample {

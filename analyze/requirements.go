@@ -128,13 +128,13 @@ func (d *demand) allowFree(r *rules.Requirement, free []netip.Prefix) {
 func (d *demand) clientPorts(k slotKey, used rules.PortSet) picker.Estimate {
 	b := k.behind()
 	if b.ftp {
-		return d.pickers.clients(b)
+		return d.pickers.hosts(b)
 	}
 	b.ftp = true
-	if e := d.pickers.clients(b); k.proto == flow.TCP && e.Keep == "" && used.Subtract(e.Safe.Ports).IsEmpty() {
+	if e := d.pickers.hosts(b); k.proto == flow.TCP && e.Keep == "" && used.Subtract(e.Safe.Ports).IsEmpty() {
 		return e
 	}
-	return d.pickers.others(k.behind())
+	return d.pickers.hosts(k.behind())
 }
 
 // natKeeps is why what a NAT gateway picks is not narrowed.

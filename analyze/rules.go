@@ -408,7 +408,7 @@ func (d *demand) clientProposal(u *ruleUse) proposal {
 func (d *demand) clientsAt(u *ruleUse) picker.Estimate {
 	k := behindKey{u.key.layer, u.key.filter, u.key.dir, flow.TCP, ChosenClient, true}
 	if d.pickers.behind[k] != nil {
-		return d.pickers.clients(k)
+		return d.pickers.hosts(k)
 	}
 	return picker.Infer(&u.attempts, picker.ClientOS, picker.Options{Entries: d.entries})
 }
