@@ -91,6 +91,9 @@ var choosers = map[string]picker.Chooser{
 func (d *demand) infer(p *portUseAt, k slotKey, peer netip.Prefix) picker.Estimate {
 	by, o := choosers[k.chosenBy], picker.Options{Entries: d.entries}
 	switch {
+	case by == picker.Fixed:
+		used := p.used.Set()
+		return picker.Estimate{Observed: picker.Proposal{Ports: used}, Safe: picker.Proposal{Ports: used}, Keep: "the port is fixed"}
 	case by == picker.ClientOS && k.purpose == purposeOther:
 		e := d.clientPorts(k, p.used.Set()) // one look at the hosts is enough for their many peers
 		return own(e, p, o)

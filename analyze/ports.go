@@ -54,7 +54,7 @@ type portUseAt struct {
 	used, attempted rules.PortBitmap
 	wanted          rules.PortBitmap // attempted by what surely was FTP
 	entries         map[string]bool  // the rules that let packets pass, in words
-	sample          picker.Sample    // of what passed
+	sample          picker.Sample    // of what passed, where somebody picks the port
 }
 
 // demand collects which destination ports connections need at each filter.
@@ -89,7 +89,10 @@ func (d *demand) add(c *Connection, r roles) {
 		purpose, chosenBy := r.purpose(c, h)
 		for _, v := range filtersAt(d.attr.checkAt(h), h) {
 			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
-			d.slot(k).add(c, h, v.Rule, r, id)
+			p := d.slot(k).add(h, v.Rule, r)
+			if h.passed && chosenBy != ChosenFixed {
+				p.sample.Add(c.Start, h.tuple.DstPort, id)
+			}
 			d.pickers.add(k, c, h, id)
 			if r.isFTP() {
 				d.use(ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}).add(c, h, v, r)
@@ -133,20 +136,20 @@ func (d *demand) slot(k slotKey) *slotUse {
 	return s
 }
 
-func (s *slotUse) add(c *Connection, h hop, rule string, r roles, id uint64) {
+func (s *slotUse) add(h hop, rule string, r roles) *portUseAt {
 	p := s.peer(h.peer())
 	p.attempted.Add(h.tuple.DstPort)
 	if r.isFTP() && r.certain() {
 		p.wanted.Add(h.tuple.DstPort)
 	}
 	if h.passed {
-		p.sample.Add(c.Start, h.tuple.DstPort, id)
 		p.used.Add(h.tuple.DstPort)
 		p.connections++
 		if rule != "" {
 			p.entries[rule] = true
 		}
 	}
+	return p
 }
 
 // peer returns the demand of the network that a is in.
@@ -248,7 +251,7 @@ func (r *PortDemand) estimate(e picker.Estimate) {
 		r.Fits = append(r.Fits, fitText(f))
 	}
 	r.Safe, r.KeepReason = ranges(e.Safe.Ports), e.Keep
-	if r.Connections == 0 {
+	if r.Connections == 0 || r.PortChosenBy == ChosenFixed {
 		return
 	}
 	safe, observed := round(e.Safe.Outside), round(e.Observed.Outside)
