@@ -194,19 +194,12 @@ func (e *explainer) anyPort(iface string, dir flow.Direction, t flow.Tuple, repl
 
 // portParts cuts 1024-65535 where the network ACL's deciding entry changes.
 func (e *explainer) portParts(iface string, dir flow.Direction, t flow.Tuple) []rules.PortRange {
-	i := e.n.Interface(iface)
-	if i == nil || e.n.ACLOf(i.SubnetID) == nil {
-		return []rules.PortRange{natRange}
-	}
-	peer := t.Src
-	if dir == flow.Egress {
-		peer = t.Dst
-	}
 	var parts []rules.PortRange
-	for _, s := range e.n.ACLOf(i.SubnetID).Segments(dir, peer, t.Proto) {
-		if r := (rules.PortRange{From: max(s.Ports.From, natRange.From), To: s.Ports.To}); r.From <= r.To {
-			parts = append(parts, r)
-		}
+	for _, s := range e.n.Segments(iface, dir, t, natRange) {
+		parts = append(parts, s.Ports)
+	}
+	if len(parts) == 0 {
+		return []rules.PortRange{natRange}
 	}
 	return parts
 }

@@ -193,20 +193,12 @@ func (s *slotUse) widen() {
 
 func (p *portUseAt) merge(o *portUseAt) {
 	p.connections += o.connections
-	addAll(&p.used, o.used.Set())
-	addAll(&p.attempted, o.attempted.Set())
-	addAll(&p.wanted, o.wanted.Set())
+	p.used.AddSet(o.used.Set())
+	p.attempted.AddSet(o.attempted.Set())
+	p.wanted.AddSet(o.wanted.Set())
 	p.sample.Merge(&o.sample)
 	for e := range o.entries {
 		p.entries[e] = true
-	}
-}
-
-func addAll(b *rules.PortBitmap, s rules.PortSet) {
-	for _, r := range s.Ranges() {
-		for port := int(r.From); port <= int(r.To); port++ {
-			b.Add(uint16(port))
-		}
 	}
 }
 

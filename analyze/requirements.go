@@ -118,7 +118,7 @@ func (d *demand) allowFree(r *rules.Requirement, free []netip.Prefix) {
 		for _, p := range free {
 			hosts = append(hosts, p.String())
 		}
-		r.Wide = fmt.Sprintf("traffic other than FTP goes to ports that %d hosts pick, and needs it as wide as it is: %s", len(free), strings.Join(shorten(hosts), ", "))
+		r.Wide = fmt.Sprintf("traffic other than FTP goes to ports that %d hosts pick, and needs it as wide as it is: %s", len(free), firstOf(hosts, len(hosts)))
 	}
 }
 
@@ -220,15 +220,6 @@ func (d *demand) serversAt(k slotKey) []flow.Addr {
 	return slices.SortedFunc(maps.Keys(servers), flow.Addr.Compare)
 }
 
-// shorten keeps the first of many words.
-func shorten(words []string) []string {
-	const most = 4
-	if len(words) <= most {
-		return words
-	}
-	return append(words[:most:most], fmt.Sprintf("and %d more", len(words)-most))
-}
-
 // estimateWords says what an estimate stands on.
 func estimateWords(e picker.Estimate) string {
 	if len(e.Fits) == 0 || e.Keep != "" {
@@ -260,9 +251,9 @@ func (d *demand) unlogged(logged func(id string) bool) map[string]string {
 		}
 	}
 	for id, ifaces := range missing {
-		keep[id] = fmt.Sprintf("%s has it, too, and the log has no record of it: narrowing could cut what it does", strings.Join(shorten(ifaces), ", "))
+		keep[id] = fmt.Sprintf("%s has it, too, and the log has no record of it: narrowing could cut what it does", firstOf(ifaces, len(ifaces)))
 		if len(ifaces) > 1 {
-			keep[id] = fmt.Sprintf("%s have it, too, and the log has no record of them: narrowing could cut what they do", strings.Join(shorten(ifaces), ", "))
+			keep[id] = fmt.Sprintf("%s have it, too, and the log has no record of them: narrowing could cut what they do", firstOf(ifaces, len(ifaces)))
 		}
 	}
 	return keep

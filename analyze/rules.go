@@ -436,10 +436,10 @@ func (d *demand) serverProposal(u *ruleUse) proposal {
 		if e.Keep != "" {
 			so = e.Keep
 		}
-		words = append(words, fmt.Sprintf("%s used %s, %s", a, list(rules.Cover(u.byServer[a].Set(), 1)), so))
+		words = append(words, fmt.Sprintf("%s used %s (%s)", a, list(rules.Cover(u.byServer[a].Set(), 1)), so))
 	}
 	e := d.passive(servers)
-	why := "the servers pick these ports: " + strings.Join(shorten(words), "; ") + "; ask their operators for the configured passive ranges (--passive-range) to be sure"
+	why := "the servers pick these ports: " + firstOf(words, len(words)) + "; ask their operators for the configured passive ranges (--passive-range) to be sure"
 	return proposal{verdict: VerdictNarrow, ports: e.Safe.Ports, why: why, estimate: e}
 }
 
@@ -488,7 +488,7 @@ func (d *demand) others(u *ruleUse) rules.PortSet {
 		}
 		for peer, p := range s.peers {
 			if d.sameSide(peer, u.peers) && sharesEntry(p.entries, u.entries) {
-				addAll(&all, p.used.Set())
+				all.AddSet(p.used.Set())
 			}
 		}
 	}

@@ -8,26 +8,19 @@ import (
 	"ephemera/ingest/flow"
 )
 
-// proveACL checks a proposed network ACL against today's one: all that the
-// requirements need passes, and nothing is opened but what is meant to be, by
-// direction.
-func proveACL(from, to *NetworkACL, reqs []Requirement, meant [2][]Packets, unrepaired []*Requirement) (Proof, error) {
-	var p Proof
-	for i, dir := range []flow.Direction{flow.Ingress, flow.Egress} {
-		rs := requirementsAt(reqs, NACL, from.ID, dir)
-		if err := p.prove(from.ID, dir, from.Difference(dir, to), to.Allowed(dir), rs, meant[i], unrepaired); err != nil {
-			return Proof{}, err
-		}
-	}
-	return p, nil
+// A checked filter is a network ACL or a security group.
+type checked[F any] interface {
+	Difference(dir flow.Direction, to F) Difference
+	Allowed(dir flow.Direction) []Packets
 }
 
-// proveGroup is proveACL for a security group.
-func proveGroup(from, to *SecurityGroup, reqs []Requirement, meant [2][]Packets, unrepaired []*Requirement) (Proof, error) {
+// prove checks a proposed filter against today's: all that the requirements
+// need passes, and nothing is opened but what is meant to be, by direction.
+func prove[F checked[F]](f filterID, from, to F, reqs []Requirement, meant [2][]Packets, unrepaired []*Requirement) (Proof, error) {
 	var p Proof
 	for i, dir := range []flow.Direction{flow.Ingress, flow.Egress} {
-		rs := requirementsAt(reqs, SG, from.ID, dir)
-		if err := p.prove(from.ID, dir, from.Difference(dir, to), to.Allowed(dir), rs, meant[i], unrepaired); err != nil {
+		rs := requirementsAt(reqs, f.layer, f.id, dir)
+		if err := p.prove(f.id, dir, from.Difference(dir, to), to.Allowed(dir), rs, meant[i], unrepaired); err != nil {
 			return Proof{}, err
 		}
 	}

@@ -199,7 +199,7 @@ func (p *Proposal) reviseACL(acl *NetworkACL, reqs []Requirement, o ReviseOption
 		changes, kept, meant[i] = append(changes, r.changes(acl.Name)...), append(kept, r.kept...), r.meant
 		unrepaired = append(unrepaired, r.unrepaired...)
 	}
-	proof, err := proveACL(acl, to, reqs, meant, unrepaired)
+	proof, err := prove(filterID{NACL, acl.ID}, acl, to, reqs, meant, unrepaired)
 	if err != nil {
 		p.keepAll(NACL, acl.ID, acl.Name, "a change could not be proved: "+err.Error())
 		return
@@ -233,7 +233,7 @@ func (p *Proposal) reviseGroup(g *SecurityGroup, reqs []Requirement, o ReviseOpt
 		changes, kept, meant[i] = append(changes, r.groupChanges(g.Name, symbolic)...), append(kept, r.kept...), r.meant
 		unrepaired = append(unrepaired, r.unrepaired...)
 	}
-	proof, err := proveGroup(g, to, reqs, meant, unrepaired)
+	proof, err := prove(filterID{SG, g.ID}, g, to, reqs, meant, unrepaired)
 	if err != nil {
 		p.keepAll(SG, g.ID, g.Name, "a change could not be proved: "+err.Error())
 		return

@@ -213,6 +213,15 @@ func (b *PortBitmap) Add(port uint16) bool {
 	return true
 }
 
+// AddSet puts all ports of s into the bitmap.
+func (b *PortBitmap) AddSet(s PortSet) {
+	for _, r := range s.r {
+		for port := int(r.From); port <= int(r.To); port++ {
+			b.Add(uint16(port))
+		}
+	}
+}
+
 func (b *PortBitmap) addDense(port uint16) bool {
 	word, bit := &b.dense[port/64], uint64(1)<<(port%64)
 	if *word&bit != 0 {

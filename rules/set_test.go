@@ -200,6 +200,21 @@ func TestPortBitmapWholeRange(t *testing.T) {
 	}
 }
 
+func TestPortBitmapAddSet(t *testing.T) {
+	var b PortBitmap
+	b.Add(7)
+	for _, ports := range []string{"1-9;21", "", "20-30;65535", "0"} {
+		s, err := ParsePorts(ports)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := b.Set().Union(s)
+		if b.AddSet(s); !b.Set().Equal(want) || b.Len() != want.Len() {
+			t.Errorf("with %q: got %s, want %s", ports, b.Set(), want)
+		}
+	}
+}
+
 func BenchmarkPortBitmap(b *testing.B) {
 	for name, ports := range map[string]int{"sparse": 1000, "dense": 65536} {
 		b.Run(name, func(b *testing.B) {

@@ -54,11 +54,7 @@ func (s *Sample) Add(start int64, port uint16, id uint64) {
 // Merge adds all connections of o, which stays as it is.
 func (s *Sample) Merge(o *Sample) {
 	s.count += o.count
-	for _, r := range o.used.Set().Ranges() {
-		for port := int(r.From); port <= int(r.To); port++ {
-			s.used.Add(uint16(port))
-		}
-	}
+	s.used.AddSet(o.used.Set())
 	for _, c := range slices.Clone(o.kept) {
 		s.keep(c)
 	}
