@@ -2,7 +2,6 @@ package analyze
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 	"testing"
 
@@ -21,45 +20,40 @@ const maxLostLater = 0.03
 // of the second half little.
 func TestProposalOfTheFirstHalf(t *testing.T) {
 	var all, lost, newcomers int
-	for k, p := range append(simulate.Presets(), simulate.Preset{Name: "anything"}) {
-		for seed := range uint64(rounds(2)) {
-			c := p.Config
-			if p.Name == "anything" {
-				c = simulate.Anything(7000 + seed)
-			}
-			c.Seed, c.Sessions, c.Transfers = 7000+seed, min(c.Sessions, 60), min(c.Transfers, 4)
-			c.BruteForce = min(c.BruteForce, 1)
-			t.Run(fmt.Sprintf("%s/%d", p.Name, seed), func(t *testing.T) {
-				l := newLab(t, c, (uint64(k)+seed)%2 == 1)
-				first, second := halves(l.records)
-				o := Options{Network: l.net}
-				learned := analysed(t, first, o)
-				to := learned.Proposal.Rules.Revision.To
-				if r := replayed(t, first, o, to).Replay; r.Lost.All > 0 {
-					for c := range r.Changed.All() {
-						t.Errorf("%+v", c)
-					}
-				}
-				r := replayed(t, second, o, to).Replay
-				known := map[flow.Addr]bool{}
-				for s := range learned.Sessions.All() {
-					known[s.ServerAddr] = true
-				}
-				n, unknown := 0, 0
+	for k, p := range append(simulate.Presets(), simulate.Preset{Name: "anything", Config: simulate.Anything(7000)}) {
+		c := p.Config
+		c.Seed, c.Sessions, c.Transfers = 7000, min(c.Sessions, 60), min(c.Transfers, 4)
+		c.BruteForce = min(c.BruteForce, 1)
+		t.Run(p.Name, func(t *testing.T) {
+			l := newLab(t, c, k%2 == 1)
+			first, second := halves(l.records)
+			o := Options{Network: l.net}
+			learned := analysed(t, first, o)
+			to := learned.Proposal.Rules.Revision.To
+			if r := replayed(t, first, o, to).Replay; r.Lost.All > 0 {
 				for c := range r.Changed.All() {
-					switch {
-					case c.Before != FatePasses || c.FTP == "":
-					case known[c.ServerAddr]:
-						n++
-						t.Logf("lost: %+v", c)
-					default:
-						unknown++
-					}
+					t.Errorf("%+v", c)
 				}
-				all, lost, newcomers = all+r.countAll().FTP, lost+n, newcomers+unknown
-				t.Logf("the second half: %s; of FTP lost %d, and %d of servers that are new", r.counts(), n, unknown)
-			})
-		}
+			}
+			r := replayed(t, second, o, to).Replay
+			known := map[flow.Addr]bool{}
+			for s := range learned.Sessions.All() {
+				known[s.ServerAddr] = true
+			}
+			n, unknown := 0, 0
+			for c := range r.Changed.All() {
+				switch {
+				case c.Before != FatePasses || c.FTP == "":
+				case known[c.ServerAddr]:
+					n++
+					t.Logf("lost: %+v", c)
+				default:
+					unknown++
+				}
+			}
+			all, lost, newcomers = all+r.countAll().FTP, lost+n, newcomers+unknown
+			t.Logf("the second half: %s; of FTP lost %d, and %d of servers that are new", r.counts(), n, unknown)
+		})
 	}
 	t.Logf("of %d FTP connections of second halves %d would be lost, and %d of servers that are new", all, lost, newcomers)
 	if all < 100 || float64(lost) > maxLostLater*float64(all) {
