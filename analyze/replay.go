@@ -32,6 +32,9 @@ type Replay struct {
 	// Unwanted ones are let in today although nothing answers them, as scans
 	// are, and would be stopped.
 	Unwanted ReplayCount `json:"unwanted"`
+	// Admitted ones come to a NAT gateway unasked, are stopped before it today,
+	// and would reach it: it drops them.
+	Admitted ReplayCount `json:"admitted"`
 	// Unknown ones meet filters that the rules do not say.
 	Unknown ReplayCount `json:"unknown"`
 
@@ -325,6 +328,8 @@ func (j *judgement) counter() *ReplayCount {
 		return &r.Unwanted
 	case j.before == FatePasses:
 		return &r.Lost
+	case j.after == FatePasses && j.c.Unsolicited:
+		return &r.Admitted
 	case j.after == FatePasses:
 		return &r.Repaired
 	case j.after == FateParts:

@@ -202,7 +202,7 @@ func allRules(h *rules.History) rules.RuleSet {
 
 // countAll adds up the counts.
 func (r *Replay) countAll() (sum ReplayCount) {
-	for _, c := range []ReplayCount{r.Passing, r.Lost, r.Repaired, r.Partly, r.Stopped, r.Unwanted, r.Unknown} {
+	for _, c := range []ReplayCount{r.Passing, r.Lost, r.Repaired, r.Partly, r.Stopped, r.Unwanted, r.Admitted, r.Unknown} {
 		sum.All, sum.FTP = sum.All+c.All, sum.FTP+c.FTP
 	}
 	return sum

@@ -390,7 +390,7 @@ func (r *reviser) replace(old draft, as []Allowance, shares []share, room int) {
 		for _, ports := range a.Ports.Ranges() {
 			e := old.Entry
 			e.Prefix, e.Ports, e.RuleNumber = a.Peer, ports, 0
-			pieces = append(pieces, draft{Entry: e, kind: ChangeAdd, was: old.origin(), shares: sharesAt(shares, a.Peer, ports)})
+			pieces = append(pieces, draft{Entry: e, kind: ChangeAdd, was: old.origin(), shares: sharesAt(shares, old.Prefix, a.Peer, ports)})
 		}
 	}
 	if slices.ContainsFunc(pieces, func(d draft) bool { return d.Prefix == old.Prefix && d.Ports == old.Ports }) {
@@ -422,12 +422,24 @@ func (d draft) origin() *Entry {
 	return &d.Entry
 }
 
-// sharesAt returns the shares that a piece serves.
-func sharesAt(shares []share, peer netip.Prefix, ports PortRange) []share {
-	return slices.DeleteFunc(slices.Clone(shares), func(s share) bool {
-		scope, ok := overlap(s.Scope, peer)
-		return !ok || !scope.IsValid() || s.ports.Intersect(Ports(ports)).IsEmpty()
-	})
+// sharesAt returns the shares that a piece serves: those of just its peers
+// where there are any, or else those of some of them.
+func sharesAt(shares []share, of netip.Prefix, peer netip.Prefix, ports PortRange) []share {
+	var same, some []share
+	for _, s := range shares {
+		scope, _ := overlap(s.Scope, of)
+		if s.ports.Intersect(Ports(ports)).IsEmpty() || !scope.Overlaps(peer) {
+			continue
+		}
+		some = append(some, s)
+		if scope == peer {
+			same = append(same, s)
+		}
+	}
+	if len(same) > 0 {
+		return same
+	}
+	return some
 }
 
 // noteOf says what a piece is for.
@@ -516,10 +528,10 @@ func (r *reviser) change(name string, d draft) Change {
 // entry returns the rule as an entry, numbered by its place in the group. A
 // peer that is a security group or a prefix list leaves it without a prefix,
 // and so without anything to narrow.
-func (g GroupRule) entry(dir flow.Direction, number int) Entry {
+func (r GroupRule) entry(dir flow.Direction, number int) Entry {
 	return Entry{
-		RuleNumber: number, Allow: true, Egress: dir == flow.Egress, Protocol: g.Protocol, Prefix: g.Prefix,
-		Ports: g.Ports, HasPorts: g.HasPorts, ICMPType: g.ICMPType, ICMPCode: g.ICMPCode,
+		RuleNumber: number, Allow: true, Egress: dir == flow.Egress, Protocol: r.Protocol, Prefix: r.Prefix,
+		Ports: r.Ports, HasPorts: r.HasPorts, ICMPType: r.ICMPType, ICMPCode: r.ICMPCode,
 	}
 }
 

@@ -93,6 +93,7 @@ func replayCounts(r *analyze.Replay) []replayCount {
 	for _, c := range []replayCount{
 		{r.Partly, "partly", "are stopped today, and would pass or not by the port that the NAT gateway picks"},
 		{r.Unwanted, "unwanted", "are let in today and answered by nothing, as scans are, and would be stopped"},
+		{r.Admitted, "admitted", "come to the NAT gateway unasked, are stopped before it today, and would reach it, which drops them"},
 		{r.Unknown, "unknown", "meet filters that the rules do not say"},
 	} {
 		if c.All > 0 {

@@ -75,9 +75,8 @@ func (a account) run(from, to rules.RuleSet) (string, error) {
 // they were to be; the comparison passes then, and not before. ICMP types are
 // left out of what is compared, since moto does not give them back.
 func TestApply(t *testing.T) {
-	if _, err := exec.LookPath("aws"); err != nil {
-		t.Skip("the AWS CLI is not installed")
-	}
+	// The AWS CLI is beside moto.
+	t.Setenv("PATH", filepath.Dir(os.Getenv("EPHEMERA_MOTO"))+":"+os.Getenv("PATH"))
 	a := account{t, t.TempDir(), sourcetest.Moto(t)}
 	vpc := a.aws("create-vpc", "--cidr-block", "10.0.0.0/16", "--query", "Vpc.VpcId", "--output", "text")
 	ids := map[string]string{}

@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -129,12 +130,14 @@ func readRuleSet(place string) (rules.RuleSet, error) {
 	if err != nil {
 		return rules.RuleSet{}, err
 	}
-	defer file.Close()
 	set, err := read(file, place)
-	if err == nil && len(set.ACLs)+len(set.Groups) == 0 {
-		err = fmt.Errorf("%s: no rule of a network ACL or security group is in it", place)
+	if err := errors.Join(err, file.Close()); err != nil {
+		return rules.RuleSet{}, err
 	}
-	return set, err
+	if len(set.ACLs)+len(set.Groups) == 0 {
+		return rules.RuleSet{}, fmt.Errorf("%s: no rule of a network ACL or security group is in it", place)
+	}
+	return set, nil
 }
 
 // known fails when a snapshot lacks what the rules are for.
@@ -247,6 +250,7 @@ func (s *summary) replay(r *analyze.Replay) {
 		{"are stopped today and would pass or not by the port that the NAT gateway picks", r.Partly},
 		{"are stopped today and would be stopped", r.Stopped},
 		{"are let in today though nothing answers them, and would be stopped", r.Unwanted},
+		{"come to a NAT gateway unasked, and would reach it, which drops them", r.Admitted},
 		{"meet rules that are not known", r.Unknown},
 	} {
 		if line.count.All > 0 {
