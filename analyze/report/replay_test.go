@@ -41,8 +41,8 @@ func TestReplayHostileText(t *testing.T) {
 	if err := json.Unmarshal(renderReplay(t, WriteReplayJSON, r), &document); err != nil {
 		t.Fatal(err)
 	}
-	if got := document.Counts["passing"]; got != r.Passing || len(document.Counts) != 7 {
-		t.Errorf("got the counts %v, want 7 with %v", document.Counts, r.Passing)
+	if got := document.Counts["passing"]; got != r.Passing || len(document.Counts) != 8 {
+		t.Errorf("got the counts %v, want 8 with %v", document.Counts, r.Passing)
 	}
 	for i, row := range rows[1:] {
 		for j, cell := range row {
