@@ -575,8 +575,27 @@ func drawRevised(rng *rand.Rand) (*Network, []Requirement, ReviseOptions) {
 	return n, reqs, o
 }
 
-// reviseRounds is how many random networks are revised.
-const reviseRounds = 250
+// reviseRounds is how many random networks are revised, and reviseProbes how
+// many random packets, besides those at every edge, are sent through each of
+// the four filters, both ways: a million.
+const (
+	reviseRounds = 250
+	reviseProbes = 500
+)
+
+// randomProbes draws packets, half of them from where the rules are.
+func randomProbes(rng *rand.Rand, n int) []probe {
+	probes := make([]probe, n)
+	for i := range probes {
+		p := &probes[i]
+		p.peer, p.port = netip.AddrFrom4([4]byte{byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256))}), uint16(rng.IntN(65536))
+		if rng.IntN(2) == 0 {
+			p.peer, p.port = drawPrefix(rng).Addr(), drawRange(rng).From
+		}
+		p.proto = []flow.Proto{flow.TCP, flow.TCP, flow.TCP, flow.UDP, flow.ICMP, 47}[rng.IntN(6)]
+	}
+	return probes
+}
 
 // What a proposal lets through is what it may and must, packet by packet; and
 // it says of itself what it is.
@@ -587,6 +606,7 @@ func TestReviseAgainstFirstMatch(t *testing.T) {
 		n, reqs, o := drawRevised(rng)
 		before := contents(RuleSet{n.ACLs(), n.Groups()})
 		r := revise(n, reqs, o)
+		r.probes = append(r.probes, randomProbes(rng, reviseProbes)...)
 		if words := r.fault(); words != "" {
 			t.Fatalf("network %d: %s\n%s", k, words, r)
 		}
