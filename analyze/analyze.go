@@ -48,8 +48,11 @@ type Options struct {
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 
-	// Revise says what the proposed rules may change.
-	Revise rules.ReviseOptions
+	// Revise says what the proposed rules may change. Observed lets them have
+	// the ports that FTP was seen to use, covered with Entries ranges, and not
+	// the ranges from which those are picked.
+	Revise   rules.ReviseOptions
+	Observed bool
 
 	// Weighed, when not nil, is told of every group of sessions and data
 	// connections, for programs that measure or fit the pairing.

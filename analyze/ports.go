@@ -64,14 +64,16 @@ type demand struct {
 	topo    topology
 	attr    *attributor
 	entries int
-	slots   map[slotKey]*slotUse
-	uses    map[ruleKey]*ruleUse // of FTP connections only
-	pickers *pickers
+	// observed makes proposals of what FTP was seen to use, and no more.
+	observed bool
+	slots    map[slotKey]*slotUse
+	uses     map[ruleKey]*ruleUse // of FTP connections only
+	pickers  *pickers
 }
 
 func newDemand(t topology, a *attributor, o Options) *demand {
 	return &demand{
-		topo: t, attr: a, entries: o.Entries, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}, pickers: newPickers(o),
+		topo: t, attr: a, entries: o.Entries, observed: o.Observed, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}, pickers: newPickers(o),
 	}
 }
 

@@ -74,6 +74,9 @@ func (d *demand) requirement(n *rules.Network, id string, k slotKey, peer netip.
 			r.Used = r.Used.Union(wanted.Intersect(allowed)) // stopped before, and needed here then
 		}
 	}
+	if d.observed && r.Target && (k.chosenBy == ChosenClient || k.chosenBy == ChosenServer) {
+		r.Allow, r.Wide, r.Note = rules.Cover(r.Used.Union(r.Stopped), d.entries), "", "as observed"
+	}
 	return r
 }
 

@@ -43,7 +43,7 @@ func shareOf(r *Requirement, o opening, decided PortSet) (share, bool) {
 // isTarget reports whether an opening is one that a revision is made for:
 // target traffic passes it whose ports somebody picks.
 func isTarget(shares []share) bool {
-	return slices.ContainsFunc(shares, func(s share) bool { return s.Target && s.ports.Len() > s.needs.Len() })
+	return slices.ContainsFunc(shares, func(s share) bool { return s.Target && !s.Allow.IsEmpty() })
 }
 
 // narrow returns what to allow in the place of an opening: the least that

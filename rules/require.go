@@ -27,8 +27,8 @@ type Requirement struct {
 	// through. Stopped are those at which the filter stops what it should let
 	// through.
 	Used, Stopped PortSet
-	// Allow are the ports to let through in place of a wider range. It need
-	// not hold Used.
+	// Allow are the ports to let through in place of a wider range, where
+	// somebody picks them; empty where nobody does. It need not hold Used.
 	Allow PortSet
 
 	// Wide, when not empty, says why what this traffic passes cannot be

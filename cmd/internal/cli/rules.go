@@ -32,11 +32,12 @@ type rulesFlags struct {
 	out, as    string
 	back       bool
 	only       string
+	ranges     string
 	quota      int
 	groupQuota int
 }
 
-// What --as and --only can name.
+// What --as, --only and --ranges can name.
 const (
 	asTerraform      = "terraform"
 	asCloudFormation = "cloudformation"
@@ -45,6 +46,9 @@ const (
 
 	onlyRepair = "repair"
 	onlyNarrow = "narrow"
+
+	rangesSafe     = "safe"
+	rangesObserved = "observed"
 )
 
 // proposedDir is where in --out the proposed rules lie as the AWS CLI prints
@@ -82,6 +86,7 @@ directory proposed, which 'ephemera replay --with' reads.
 	fl.StringVar(&f.as, "as", "", "print the proposal as terraform, cloudformation, cli or json")
 	fl.BoolVar(&f.back, "back", false, "with --as: print the way back to today's rules")
 	fl.StringVar(&f.only, "only", "", "only repair what stops FTP, or only narrow what is wide: repair, narrow")
+	fl.StringVar(&f.ranges, "ranges", rangesSafe, "ports to allow for FTP: safe, the ranges they are picked from, or observed, those seen (in --entries ranges a slot)")
 	fl.IntVar(&f.quota, "quota", 20, "entries that a network ACL may hold in one direction, the default deny included")
 	fl.IntVar(&f.groupQuota, "group-quota", 60, "rules that a security group may hold in one direction")
 	return cmd
@@ -101,11 +106,14 @@ func (f *rulesFlags) check(s Streams) (settings, error) {
 		return set, usageError("--back: say with --as in which form")
 	case !slices.Contains([]string{"", onlyRepair, onlyNarrow}, f.only):
 		return set, usageError("--only %q: give %s or %s", f.only, onlyRepair, onlyNarrow)
+	case f.ranges != rangesSafe && f.ranges != rangesObserved:
+		return set, usageError("--ranges %q: give %s or %s", f.ranges, rangesSafe, rangesObserved)
 	case f.quota < 2 || f.quota > 40:
 		return set, usageError("--quota %d: a network ACL holds from 2 to 40 entries in one direction", f.quota)
 	case f.groupQuota < 1 || f.groupQuota > 1000:
 		return set, usageError("--group-quota %d: a security group holds from 1 to 1000 rules in one direction", f.groupQuota)
 	}
+	set.analyze.Observed = f.ranges == rangesObserved
 	set.analyze.Revise = rules.ReviseOptions{
 		Quota:    rules.Quota{Entries: f.quota, GroupRules: f.groupQuota},
 		NoRepair: f.only == onlyNarrow, NoNarrow: f.only == onlyRepair,
