@@ -19,6 +19,9 @@ const maxLostLater = 0.03
 // What is proposed from the first half of a log loses nothing of that half, and
 // of the second half little.
 func TestProposalOfTheFirstHalf(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	var all, lost, newcomers int
 	for k, p := range append(simulate.Presets(), simulate.Preset{Name: "anything", Config: simulate.Anything(7000)}) {
 		c := p.Config

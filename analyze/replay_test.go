@@ -232,7 +232,11 @@ func settledConnections(t *testing.T, rs []flow.Record, o Options) (all []*Conne
 // rejected at clients is by their network ACL in one, by their group in the
 // other.
 func labs(t *testing.T, test func(t *testing.T, l *lab)) {
-	for _, p := range append(simulate.Presets(), simulate.Preset{Name: "anything", Config: simulate.Anything(5000)}) {
+	presets := append(simulate.Presets(), simulate.Preset{Name: "anything", Config: simulate.Anything(5000)})
+	if testing.Short() {
+		presets = presets[len(presets)-1:]
+	}
+	for _, p := range presets {
 		c := p.Config
 		c.Seed, c.Sessions, c.Transfers = 5000, min(c.Sessions, 20), min(c.Transfers, 3)
 		if c.BruteForce > 0 {
@@ -406,13 +410,16 @@ func tightened(rng *rand.Rand, n *rules.Network, all []*Connection) rules.RuleSe
 // Rules that deny something of what passed lose those connections, and no
 // other.
 func TestReplayAgainstFirstMatch(t *testing.T) {
+	if testing.Short() {
+		t.Skip("large")
+	}
 	rng := rand.New(rand.NewPCG(71, 1))
 	var lost, unwanted int
 	labs(t, func(t *testing.T, l *lab) {
 		o := Options{Network: l.net, Ordered: true}
 		all, _ := settledConnections(t, l.records, o)
 		now := l.net.Networks()[0]
-		for range rounds(3) {
+		for range 3 {
 			other := tightened(rng, now, all)
 			r := replayed(t, l.records, o, other).Replay
 			want := literallyLost(all, now, now.With(other.ACLs, other.Groups))
@@ -429,13 +436,6 @@ func TestReplayAgainstFirstMatch(t *testing.T) {
 	if lost == 0 || unwanted == 0 {
 		t.Error("nothing was tried")
 	}
-}
-
-func rounds(n int) int {
-	if testing.Short() {
-		return 1
-	}
-	return n
 }
 
 // The order of the records does not matter, nor whether it is promised.
