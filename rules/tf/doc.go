@@ -11,5 +11,5 @@
 // nor modules, and says where it meets what it cannot know.
 //
 // The names and attributes are those of version 5 of the provider.
-// Source: registry.terraform.io, hashicorp/aws, the pages of the resources.
+// Source: documentation of the Terraform provider for AWS, pages of the resources.
 package tf
