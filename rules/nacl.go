@@ -75,9 +75,12 @@ func pick[T any](first bool, a, b T) T {
 // matches reports whether the entry applies to packets of proto between the
 // subnet and peer, whatever their ports.
 func (e Entry) matches(dir flow.Direction, peer netip.Addr, proto flow.Proto) bool {
-	return e.Egress == (dir == flow.Egress) &&
-		(e.Protocol == AllProtocols || e.Protocol == int(proto)) &&
-		e.Prefix.Contains(peer)
+	return e.Egress == (dir == flow.Egress) && e.covers(proto) && e.Prefix.Contains(peer)
+}
+
+// covers reports whether the entry is for proto, whatever ports and peer.
+func (e Entry) covers(proto flow.Proto) bool {
+	return e.Protocol == AllProtocols || e.Protocol == int(proto)
 }
 
 // ports returns the destination ports of proto that the entry matches.

@@ -57,7 +57,7 @@ func (r *reviser) liftOne(q *Requirement) bool {
 // decidesFor reports whether an entry decides for the requirement's peers at
 // its ports, if none before it does.
 func (d draft) decidesFor(q *Requirement) bool {
-	return (d.Protocol == AllProtocols || d.Protocol == int(q.Protocol)) && d.Prefix.IsValid() && within(q.Peer, d.Prefix)
+	return d.covers(q.Protocol) && within(q.Peer, d.Prefix)
 }
 
 // lift puts entries before the deny entry at i that allow what it stops. One
@@ -107,7 +107,7 @@ func allowedBehind(list []draft, peer netip.Prefix, proto flow.Proto, ports Port
 	for _, d := range list {
 		matches := Ports(d.ports(proto)).Intersect(left)
 		switch {
-		case d.Protocol != AllProtocols && d.Protocol != int(proto), !d.Prefix.Overlaps(peer), matches.IsEmpty():
+		case !d.covers(proto), !d.Prefix.Overlaps(peer), matches.IsEmpty():
 		case !d.Allow:
 			return false
 		case within(peer, d.Prefix):
@@ -199,10 +199,10 @@ func (r *reviser) widenable(q *Requirement) int {
 // ports to its peers: widening it would lift that.
 func (r *reviser) deniedBehind(i int, ports PortSet) bool {
 	e := r.list[i]
+	proto := flow.Proto(e.Protocol)
 	more := ports.Subtract(Ports(e.Ports))
 	return slices.ContainsFunc(r.list[i+1:], func(d draft) bool {
-		return !d.Allow && (d.Protocol == AllProtocols || d.Protocol == e.Protocol) && d.Prefix.Overlaps(e.Prefix) &&
-			!more.Intersect(Ports(d.ports(flow.Proto(e.Protocol)))).IsEmpty()
+		return !d.Allow && d.covers(proto) && d.Prefix.Overlaps(e.Prefix) && !more.Intersect(Ports(d.ports(proto))).IsEmpty()
 	})
 }
 

@@ -344,11 +344,11 @@ func (d draft) opening() (opening, bool) {
 
 // sharesOf returns what the requirements pass of the entry at i.
 func (r *reviser) sharesOf(list []draft, i int, o opening) []share {
+	if !o.prefix.IsValid() || !list[i].covers(flow.TCP) {
+		return nil
+	}
 	var shares []share
 	for _, q := range r.reqs {
-		if !o.prefix.IsValid() || !list[i].matchesTCP() {
-			return nil
-		}
 		if s, ok := shareOf(q, o, r.decidedBefore(list[:i], q)); ok {
 			shares = append(shares, s)
 		}
@@ -362,14 +362,12 @@ func (r *reviser) sharesOf(list []draft, i int, o opening) []share {
 func (r *reviser) decidedBefore(list []draft, q *Requirement) PortSet {
 	var decided []PortRange
 	for _, d := range list {
-		if r.layer == NACL && (d.Protocol == AllProtocols || d.Protocol == int(q.Protocol)) && within(q.Peer, d.Prefix) {
+		if r.layer == NACL && d.decidesFor(q) {
 			decided = append(decided, d.ports(q.Protocol))
 		}
 	}
 	return Ports(decided...)
 }
-
-func (d draft) matchesTCP() bool { return d.Protocol == AllProtocols || d.Protocol == int(flow.TCP) }
 
 func (r *reviser) countFamily(list []draft, p netip.Prefix) int {
 	n := 0
