@@ -28,6 +28,7 @@ type arrow struct {
 
 var arrows = []arrow{
 	{"ingest/flow", "", "flow is the vocabulary of all packages and stands on the standard library alone"},
+	{"ingest/traffic", "ingest/flow", "traffic makes up logs to measure with, and knows nothing of how they are read"},
 	{"ingest/...", "ingest/...", "sources and decoders translate; they know neither rules nor connections"},
 	{"rules", "ingest/flow", "rules see packets, never a connection, a source or AWS"},
 	{"rules/...", "rules/... ingest/flow", "what reads or prints rules knows rules only"},
@@ -159,6 +160,8 @@ func TestWrong(t *testing.T) {
 		{"ephemera/ingest/bucket ephemera/ingest github.com/aws/aws-sdk-go-v2/service/s3", false},
 		{"ephemera/ingest/loggroup ephemera/ingest/flow github.com/aws/aws-sdk-go-v2/aws", false},
 		{"ephemera/ingest/bucket ephemera/rules", true},
+		{"ephemera/ingest/traffic ephemera/ingest/flow github.com/parquet-go/parquet-go", false},
+		{"ephemera/ingest/traffic ephemera/ingest", true},
 		{"ephemera/ingest/sourcetest github.com/aws/aws-sdk-go-v2/aws", true},
 
 		{"ephemera/rules ephemera/ingest/flow", false},
