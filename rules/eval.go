@@ -55,6 +55,10 @@ type Check struct {
 	// Unknown tells that some layer could not be evaluated; it has no
 	// verdict, and a note names what is missing.
 	Unknown bool
+
+	// namesPeer tells that a note names the address of the packet's far end,
+	// so that it is not the same for other packets.
+	namesPeer bool
 }
 
 // Deciding returns the denial that the packet meets first. It is false when
@@ -172,6 +176,7 @@ func (n *Network) crosses(c *Check, i *Interface, subnet *Subnet, peer flow.Addr
 	}
 	if route, _ := n.NextHop(subnet.ID, peer); n.isBeside(route.Target, i, subnet.ID) {
 		c.note("network ACLs do not apply inside a subnet: ", route.Target, ", the next hop to ", peer.String(), ", is in the same one")
+		c.namesPeer = true
 		return false
 	}
 	return true
