@@ -30,8 +30,14 @@ func randomNetwork(rng *rand.Rand) *Network {
 	for k := range 8 {
 		n.interfaces[fmt.Sprint("eni-", k)] = randomInterface(rng, fmt.Sprint("eni-", k))
 	}
-	n.nats["nat-0"] = &NATGateway{ID: "nat-0", SubnetID: some("subnet", 3), Interfaces: []string{"eni-0"}[:rng.IntN(2)]}
-	n.nats["nat-2"] = &NATGateway{ID: "nat-2", SubnetID: some("subnet", 3), Interfaces: []string{"eni-1"}}
+	for k, id := range []string{"nat-0", "nat-2"} {
+		g := &NATGateway{ID: id, SubnetID: some("subnet", 3)}
+		if rng.IntN(2) == 0 { // as AWS makes them; else as half a snapshot says
+			i := &Interface{ID: fmt.Sprint("eni-", k), SubnetID: g.SubnetID, VPCID: "vpc-0", Type: "nat_gateway"}
+			n.interfaces[i.ID], g.Interfaces = i, []string{i.ID}
+		}
+		n.nats[id] = g
+	}
 	n.nats["nat-1"] = &NATGateway{ID: "nat-1", Regional: true}
 	for range rng.IntN(4) {
 		t := &routeTable{vpcID: some("vpc", 2), main: rng.IntN(2) == 0, subnets: []string{some("subnet", 2)}}
