@@ -58,6 +58,7 @@ type parquetDecoder struct {
 	ocsf   *ocsfReader // nil where the columns are those of a flow log
 
 	columns []*parquetColumn // of the plan, those that are read
+	rows    rows             // of the block
 	spare   []*parquetColumn // of earlier objects, for their buffers
 	pages   pageBuffers
 
@@ -95,6 +96,7 @@ func (d *parquetDecoder) close() {
 	d.columns = d.columns[:0]
 	d.src.r = nil
 	d.footer, d.plan, d.ocsf = nil, nil, nil
+	d.rows.reset()
 	d.block, d.at, d.err = 0, 0, io.EOF
 }
 
@@ -178,6 +180,9 @@ func (d *parquetDecoder) fill() (err error) {
 		}
 	}
 	d.left -= int64(d.block)
+	if d.ocsf == nil {
+		d.rows.gather(d.columns, d.block)
+	}
 	return nil
 }
 
@@ -217,8 +222,12 @@ func (d *parquetDecoder) useColumns(f *footer) error {
 		if p.read == skip {
 			continue
 		}
-		if _, err := d.add(f, leaves[i], *p, rulesOf(*p)); err != nil {
+		c, err := d.add(f, leaves[i], *p, rulesOf(*p))
+		if err != nil {
 			return err
+		}
+		if c != nil {
+			d.rows.use(c)
 		}
 	}
 	if len(d.columns) == 0 {
@@ -300,29 +309,48 @@ func (d *parquetDecoder) inColumn(c *parquetColumn, err error) error {
 	return fmt.Errorf("row group %d, column %s: %w", d.group, c.leaf.name(), err)
 }
 
-// record puts row i of the block together. With an error it names the field,
-// if it was one field; r has the fields that could be read.
+// record puts row i of the block together, and leaves nothing in r of what
+// was there before. With an error it names the field, if it was one field; r
+// has the fields that could be read.
 func (d *parquetDecoder) record(r *flow.Record, i int) (field string, err error) {
-	*r = flow.Record{FlowLogID: d.values.flowLogID}
-	d.values.kept = 0
 	if d.ocsf != nil {
+		*r = flow.Record{FlowLogID: d.values.flowLogID}
+		d.values.kept = 0
 		return d.ocsf.record(r, i)
 	}
-	for _, c := range d.columns {
-		switch c.cells.state[i] {
-		case present:
-			d.set(r, c, i)
-		case bad:
-			if err == nil {
-				field, err = c.column.name, c.cells.errs[i]
-			}
-		}
+	d.rows.record(r, i)
+	r.FlowLogID = d.values.flowLogID
+	if len(d.rows.extra) > 0 {
+		d.keepExtras(r, i)
 	}
-	r.Extra = d.values.takeExtra()
+	if d.rows.bad {
+		field, err = d.badCell(i)
+	}
 	if absent := d.plan.needed &^ r.Has; err == nil && absent != 0 && r.Status == flow.OK {
 		return d.plan.missing(absent), errAbsent
 	}
 	return field, err
+}
+
+// keepExtras adds the fields of row i that have no place of their own in r.
+func (d *parquetDecoder) keepExtras(r *flow.Record, i int) {
+	d.values.kept = 0
+	for _, c := range d.rows.extra {
+		if c.cells.state[i] == present {
+			d.set(r, c, i)
+		}
+	}
+	r.Extra = d.values.takeExtra()
+}
+
+// badCell returns the first error in row i, and its field.
+func (d *parquetDecoder) badCell(i int) (field string, err error) {
+	for _, c := range d.columns {
+		if c.cells.state[i] == bad {
+			return c.column.name, c.cells.errs[i]
+		}
+	}
+	return "", nil
 }
 
 var errAbsent = errors.New(`"-" in a record of log-status OK`)

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -71,24 +72,23 @@ func rulesOf(c column) valueRules {
 
 // cells are values of one column, translated, one each row of a block or each
 // entry of a dictionary. Of the slices of values, that of the column's kind is
-// in use.
+// in use. The value of an absent cell is zero.
 type cells struct {
-	state []cellState
+	state []byte // absent, present or bad
 	nums  []uint64
 	addrs []flow.Addr
 	strs  []string
 	errs  map[int]error // of the bad ones
 }
 
-type cellState uint8
-
 const (
-	absent cellState = iota
+	absent byte = iota
 	present
 	bad
 )
 
-// resize makes room for n cells, all of them absent.
+// resize makes room for n cells, all of them absent; their values are still
+// to be written.
 func (c *cells) resize(n int, kind valueKind) {
 	c.state = slices.Grow(c.state[:0], n)[:n]
 	clear(c.state)
@@ -101,6 +101,18 @@ func (c *cells) resize(n int, kind valueKind) {
 		c.nums = slices.Grow(c.nums[:0], n)[:n]
 	}
 	clear(c.errs)
+}
+
+// clear writes the values of n absent cells from at on.
+func (c *cells) clear(at, n int, kind valueKind) {
+	switch kind {
+	case kindAddr:
+		clear(c.addrs[at : at+n])
+	case kindText:
+		clear(c.strs[at : at+n])
+	default:
+		clear(c.nums[at : at+n])
+	}
 }
 
 func (c *cells) fail(i int, err error) {
@@ -139,7 +151,8 @@ type parquetColumn struct {
 	definition hybrid
 	repetition hybrid
 	values     pageValues
-	dictionary cells // its last cell is absent, and stands for null
+	dictionary cells
+	whole      bool  // every entry of the dictionary is present
 	entries    int   // of the dictionary, or -1 before it
 	held       int64 // bytes for page and dictionary, as counted in pages
 
@@ -149,7 +162,8 @@ type parquetColumn struct {
 	cells  cells
 	starts []int
 
-	levels  []uint32 // scratch, as are those below
+	spans   []span // scratch, as are those below
+	levels  []uint32
 	indexes []uint32
 	ints    []int64
 	text    []byte
@@ -466,7 +480,7 @@ func (c *parquetColumn) readDictionary(h *format.PageHeader, body []byte) (err e
 	if err := c.values.reset(format.Plain, c.leaf, c.page); err != nil {
 		return err
 	}
-	c.dictionary.resize(n+1, c.rules.kind)
+	c.dictionary.resize(n, c.rules.kind)
 	for done := 0; done < n; {
 		m := min(n-done, blockRows)
 		if err := c.readPlain(&c.dictionary, done, m); err != nil {
@@ -474,94 +488,140 @@ func (c *parquetColumn) readDictionary(h *format.PageHeader, body []byte) (err e
 		}
 		done += m
 	}
-	c.entries = n
+	c.entries, c.whole = n, bytes.Count(c.dictionary.state, isPresent) == n
 	return nil
 }
 
 // read reads n values of the page, nulls included, into the cells from at on.
 func (c *parquetColumn) read(at, n int) error {
 	if c.leaf.maxDefinition == 0 {
-		return c.readPresent(at, n, nil)
+		return c.readPresent(at, n)
 	}
-	c.levels = slices.Grow(c.levels[:0], n)[:n]
-	if err := c.definition.fill(c.levels); err != nil {
-		return err
-	}
-	return c.readPresent(at, n, c.levels)
-}
-
-// readPresent reads n values into the cells from at on; those are null whose
-// level is not the highest. Without levels none is.
-func (c *parquetColumn) readPresent(at, n int, levels []uint32) error {
-	there, highest := n, uint32(c.leaf.maxDefinition)
-	if levels != nil {
-		there = 0
-		for _, level := range levels {
-			if level == highest {
-				there++
-			}
-		}
-	}
+	there, err := c.readLevels(n)
 	switch {
-	case there == 0:
-		return nil
-	case c.values.isDictionary():
-		return c.readIndexed(at, n, levels, there)
+	case err != nil:
+		return err
 	case there == n:
-		return c.readPlain(&c.cells, at, n)
+		return c.readPresent(at, n)
 	}
-	for i := 0; i < n; {
-		if levels[i] != highest {
-			i++
-			continue
-		}
-		run := i + 1
-		for run < n && levels[run] == highest {
-			run++
-		}
-		if err := c.readPlain(&c.cells, at+i, run-i); err != nil {
+	c.cells.clear(at, n, c.rules.kind)
+	if c.values.isDictionary() {
+		return c.readSpread(at, there)
+	}
+	for _, s := range c.spans {
+		if err := c.readPresent(at+s.from, s.to-s.from); err != nil {
 			return err
 		}
-		i = run
 	}
 	return nil
 }
 
-// readIndexed reads indexes of the dictionary, and takes its entries.
-func (c *parquetColumn) readIndexed(at, n int, levels []uint32, there int) error {
-	c.indexes = slices.Grow(c.indexes[:0], n)[:n]
-	indexes, highest := c.indexes, uint32(c.leaf.maxDefinition)
-	if err := c.values.indexes.fill(indexes[n-there:]); err != nil {
+// A span is a range of rows whose values are there, none of them null.
+type span struct{ from, to int }
+
+// readLevels reads n levels. It puts into spans where values are there, and
+// returns how many are.
+func (c *parquetColumn) readLevels(n int) (there int, err error) {
+	c.spans = c.spans[:0]
+	highest := uint32(c.leaf.maxDefinition)
+	for at := 0; at < n; {
+		m, err := c.definition.next(n - at)
+		if err != nil {
+			return 0, err
+		}
+		if level, ok := c.definition.repeated(m); ok {
+			if level == highest {
+				there += m
+				c.addSpan(at, at+m)
+			}
+		} else {
+			there += c.readMixedLevels(at, m)
+		}
+		at += m
+	}
+	return there, nil
+}
+
+// readMixedLevels reads n levels, of the rows from at on, that differ.
+func (c *parquetColumn) readMixedLevels(at, n int) (there int) {
+	c.levels = slices.Grow(c.levels[:0], n)[:n]
+	levels, highest := c.levels, uint32(c.leaf.maxDefinition)
+	c.definition.unpack(levels)
+	for i := 0; i < n; i++ {
+		from := i
+		for i < n && levels[i] == highest {
+			i++
+		}
+		if i > from {
+			there += i - from
+			c.addSpan(at+from, at+i)
+		}
+	}
+	return there
+}
+
+func (c *parquetColumn) addSpan(from, to int) {
+	if last := len(c.spans) - 1; last >= 0 && c.spans[last].to == from {
+		c.spans[last].to = to
+		return
+	}
+	c.spans = append(c.spans, span{from, to})
+}
+
+// readPresent reads n values, none of them null, into the cells from at on.
+func (c *parquetColumn) readPresent(at, n int) error {
+	if !c.values.isDictionary() {
+		return c.readPlain(&c.cells, at, n)
+	}
+	indexes, err := c.readIndexes(n)
+	if err != nil {
 		return err
 	}
-	for _, index := range indexes[n-there:] {
-		if index >= uint32(c.entries) {
-			return fmt.Errorf("entry %d of a dictionary of %d", index, c.entries)
+	return c.look(at, indexes)
+}
+
+// readSpread reads the given number of values, the entries of a dictionary,
+// into the spans of the cells from at on.
+func (c *parquetColumn) readSpread(at, there int) error {
+	indexes, err := c.readIndexes(there)
+	if err != nil {
+		return err
+	}
+	for _, s := range c.spans {
+		n := s.to - s.from
+		if err := c.look(at+s.from, indexes[:n]); err != nil {
+			return err
 		}
+		indexes = indexes[n:]
 	}
-	if there < n { // move them to their rows, and null to the others
-		next := n - there
-		for i := range n {
-			if levels[i] == highest {
-				indexes[i] = indexes[next]
-				next++
-			} else {
-				indexes[i] = uint32(c.entries)
-			}
-		}
-	}
-	d, out := &c.dictionary, &c.cells
-	for i, index := range indexes {
-		out.state[at+i] = d.state[index]
-	}
+	return nil
+}
+
+func (c *parquetColumn) readIndexes(n int) ([]uint32, error) {
+	c.indexes = slices.Grow(c.indexes[:0], n)[:n]
+	return c.indexes, c.values.indexes.fill(c.indexes)
+}
+
+// look takes entries of the dictionary into the cells from at on.
+func (c *parquetColumn) look(at int, indexes []uint32) error {
+	d, out, n := &c.dictionary, &c.cells, len(indexes)
+	var ok bool
 	switch c.rules.kind {
 	case kindAddr:
-		gather(out.addrs[at:at+n], d.addrs, indexes)
+		ok = gather(out.addrs[at:at+n], d.addrs[:c.entries], indexes)
 	case kindText:
-		gather(out.strs[at:at+n], d.strs, indexes)
+		ok = gather(out.strs[at:at+n], d.strs[:c.entries], indexes)
 	default:
-		gather(out.nums[at:at+n], d.nums, indexes)
+		ok = gather(out.nums[at:at+n], d.nums[:c.entries], indexes)
 	}
+	switch {
+	case !ok:
+		return fmt.Errorf("entry %d of a dictionary of %d", beyond(indexes, c.entries), c.entries)
+	case c.whole:
+		setPresent(out.state[at : at+n])
+		return nil
+	}
+	gather(out.state[at:at+n], d.state[:c.entries], indexes)
 	if len(d.errs) > 0 {
 		for i, index := range indexes {
 			if err := d.errs[int(index)]; err != nil {
@@ -572,15 +632,36 @@ func (c *parquetColumn) readIndexed(at, n int, levels []uint32, there int) error
 	return nil
 }
 
-func gather[T any](out, dictionary []T, indexes []uint32) {
+// gather takes the entries of a dictionary, and reports whether it has them
+// all.
+func gather[T any](out, dictionary []T, indexes []uint32) bool {
+	out = out[:len(indexes)]
 	for i, index := range indexes {
+		if int(index) >= len(dictionary) {
+			return false
+		}
 		out[i] = dictionary[index]
+	}
+	return true
+}
+
+// beyond returns the first index that is not below entries.
+func beyond(indexes []uint32, entries int) uint32 {
+	return indexes[slices.IndexFunc(indexes, func(index uint32) bool { return int(index) >= entries })]
+}
+
+var allPresent = bytes.Repeat([]byte{present}, blockRows)
+
+func setPresent(state []byte) {
+	for n := 0; n < len(state); {
+		n += copy(state[n:], allPresent)
 	}
 }
 
 // readPlain reads n values that stand in the page themselves.
 func (c *parquetColumn) readPlain(out *cells, at, n int) error {
 	if c.leaf.typ == format.ByteArray || c.leaf.typ == format.FixedLenByteArray {
+		out.clear(at, n, c.rules.kind)
 		for i := at; i < at+n; i++ {
 			b, err := c.values.bytes()
 			if err != nil {
@@ -594,6 +675,10 @@ func (c *parquetColumn) readPlain(out *cells, at, n int) error {
 	if err := c.values.integers(c.ints); err != nil {
 		return err
 	}
+	if c.translateUsual(out, at, c.ints) {
+		return nil
+	}
+	out.clear(at, n, c.rules.kind)
 	for i, v := range c.ints {
 		if c.real {
 			c.translateReal(out, at+i, v)
@@ -602,6 +687,29 @@ func (c *parquetColumn) readPlain(out *cells, at, n int) error {
 		}
 	}
 	return nil
+}
+
+// translateUsual reads integers that mean what they are, or reports that some
+// of them do not.
+func (c *parquetColumn) translateUsual(out *cells, at int, ints []int64) bool {
+	limit := c.rules.limit
+	switch {
+	case c.real || c.leaf.typ == format.Boolean:
+		return false
+	case c.rules.kind == kindTime && c.unit == 0:
+		limit = maxSeconds
+	case c.rules.kind != kindNumber:
+		return false
+	}
+	nums := out.nums[at:][:len(ints)]
+	for i, v := range ints {
+		if uint64(v) > limit { // so are negative numbers
+			return false
+		}
+		nums[i] = uint64(v)
+	}
+	setPresent(out.state[at : at+len(ints)])
+	return true
 }
 
 // isAbsent reports whether text stands for a field that is not there: empty,
@@ -789,7 +897,10 @@ func (c *parquetColumn) readElement(n int) (bool, error) {
 		return false, fmt.Errorf("more than %d elements in a row", maxRepeated)
 	}
 	c.cells.extend(c.rules.kind)
-	return false, c.readPresent(i, 1, level[:])
+	if level[0] < uint32(c.leaf.maxDefinition) {
+		return false, nil // null
+	}
+	return false, c.readPresent(i, 1)
 }
 
 // extend adds one absent cell.

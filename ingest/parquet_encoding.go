@@ -85,29 +85,47 @@ func (h *hybrid) run() error {
 	return nil
 }
 
+// next returns how many of the next n values are in one run. It begins the
+// next run where one is over.
+func (h *hybrid) next(n int) (int, error) {
+	for h.left == 0 {
+		if err := h.run(); err != nil {
+			return 0, err
+		}
+	}
+	return int(min(h.left, uint64(n))), nil
+}
+
+// repeated passes over n values of the run if they are all the same, and
+// returns that value.
+func (h *hybrid) repeated(n int) (uint32, bool) {
+	if h.packed != nil && h.width > 0 {
+		return 0, false
+	}
+	h.left -= uint64(n)
+	return h.value, true
+}
+
 // fill reads len(out) values.
 func (h *hybrid) fill(out []uint32) error {
 	for len(out) > 0 {
-		if h.left == 0 {
-			if err := h.run(); err != nil {
-				return err
-			}
-			continue
+		n, err := h.next(len(out))
+		if err != nil {
+			return err
 		}
-		n := int(min(h.left, uint64(len(out))))
-		if h.packed == nil || h.width == 0 {
+		if value, ok := h.repeated(n); ok {
 			for i := range out[:n] {
-				out[i] = h.value
+				out[i] = value
 			}
 		} else {
 			h.unpack(out[:n])
 		}
-		h.left -= uint64(n)
 		out = out[n:]
 	}
 	return nil
 }
 
+// unpack reads len(out) values of a run that is packed.
 func (h *hybrid) unpack(out []uint32) {
 	mask := uint64(1)<<h.width - 1
 	width, bit, data := uint64(h.width), h.bit, h.packed
@@ -121,6 +139,7 @@ func (h *hybrid) unpack(out []uint32) {
 		bit += width
 	}
 	h.bit = bit
+	h.left -= uint64(len(out))
 }
 
 // delta reads numbers of which the differences are stored, in blocks of

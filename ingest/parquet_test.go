@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -484,6 +485,41 @@ func TestParquetDecoderIsReused(t *testing.T) {
 			d.close()
 			if err := d.next(&r); err != io.EOF {
 				t.Errorf("after close: got %v", err)
+			}
+		}
+	}
+}
+
+// TestParquetOverwritesRecords hands the decoder records that are full of
+// something else: nothing of that may be left.
+func TestParquetOverwritesRecords(t *testing.T) {
+	full := flow.Record{Extra: []flow.ExtraField{{Name: "x", Value: "y"}}}
+	fields := reflect.ValueOf(&full).Elem()
+	for _, f := range fields.Fields() {
+		switch {
+		case f.Kind() == reflect.String:
+			f.SetString("left over")
+		case f.CanUint():
+			f.SetUint(77)
+		case f.CanInt():
+			f.SetInt(77)
+		case f.Type() == reflect.TypeFor[flow.Addr]():
+			f.Set(reflect.ValueOf(flow.AddrFrom4(77)))
+		}
+		if f.IsZero() {
+			t.Fatalf("a field of type %v has no value", f.Type())
+		}
+	}
+	for _, name := range []string{"v5-aws", "v11-aws", "v2-pandas", "ocsf-1"} {
+		file := []byte(capture(t, "parquet/"+name+".parquet"))
+		for _, want := range []flow.FieldSet{flow.AllFields, flow.Fields(flow.FieldSrcAddr)} {
+			d := newParquetDecoder(&Options{Want: want})
+			d.reset(bytes.NewReader(file), int64(len(file)), "log")
+			for i, s := range decodeParquet(t, file, Options{Want: want}) {
+				r := full
+				if err := d.next(&r); err != nil && s.err == "" || err == nil && !reflect.DeepEqual(r, s.record) {
+					t.Errorf("%s, row %d:\ngot  %+v, %v\nwant %+v, %v", name, i+1, r, err, s.record, s.err)
+				}
 			}
 		}
 	}
