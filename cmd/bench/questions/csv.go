@@ -71,17 +71,24 @@ func (w *csvWriter) end() {
 	w.row = w.row[:0]
 }
 
-// ranks returns for each of texts, which differ from each other, its place in
-// the order of bytes: comparing ranks is cheaper than comparing texts.
-func ranks(texts []string) []uint32 {
-	order := make([]uint32, len(texts))
+// ranking puts texts in the order of their bytes: comparing ranks, which are
+// places in that order, is cheaper than comparing texts.
+type ranking struct {
+	sorted []string // by rank
+	ranks  []uint32 // by the place in what was given
+}
+
+// rank ranks texts.
+func rank(texts []string) ranking {
+	order := make([]int, len(texts))
 	for i := range order {
-		order[i] = uint32(i)
+		order[i] = i
 	}
-	slices.SortFunc(order, func(a, b uint32) int { return cmp.Compare(texts[a], texts[b]) })
-	rank := make([]uint32, len(texts))
+	slices.SortFunc(order, func(a, b int) int { return cmp.Compare(texts[a], texts[b]) })
+	r := ranking{make([]string, len(texts)), make([]uint32, len(texts))}
 	for place, i := range order {
-		rank[i] = uint32(place)
+		r.sorted[place] = texts[i]
+		r.ranks[i] = uint32(place)
 	}
-	return rank
+	return r
 }

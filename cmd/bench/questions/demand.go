@@ -11,9 +11,20 @@ import (
 type demand struct {
 	subnets map[string]string // by interface ID
 
-	numbers map[string]int // of subnet IDs
-	byID    []subnetPorts  // by subnet number
-	of      []int          // subnet number by interface number
+	byID        map[string]*subnetPorts
+	byInterface []*subnetPorts // by interface number
+
+	// Counts are megabytes, and adding to one waits for the memory. So ports
+	// wait in a batch: then the misses overlap.
+	batch   [batchLen]waitingPort
+	waiting int
+}
+
+// waitingPort is a port to count, and its page.
+type waitingPort struct {
+	counts *portCounts
+	page   *portPage
+	port   uint16
 }
 
 // subnetPorts are one subnet's counts.
@@ -25,22 +36,21 @@ type subnetPorts struct {
 // needed, of two bytes a port, so that busy subnets cost 128 KB a protocol.
 // What a count loses at 65536 is counted in carries.
 type portCounts struct {
-	pages   [65536 / pageLen]*[pageLen]uint16
+	pages   [65536 / pageLen]*portPage
 	carries map[uint16]uint64
 }
 
+type portPage [pageLen]uint16
+
 const pageLen = 1024
 
-func (c *portCounts) add(port uint16) {
-	page := c.pages[port/pageLen]
-	if page == nil {
-		page = new([pageLen]uint16)
-		c.pages[port/pageLen] = page
+// page returns the page of a port.
+func (c *portCounts) page(port uint16) *portPage {
+	at := &c.pages[port/pageLen]
+	if *at == nil {
+		*at = new(portPage)
 	}
-	page[port%pageLen]++
-	if page[port%pageLen] == 0 {
-		c.carry(port)
-	}
+	return *at
 }
 
 func (c *portCounts) carry(port uint16) {
@@ -66,36 +76,56 @@ func (c *portCounts) all(yield func(port uint16, records uint64)) {
 }
 
 func newDemand(subnets map[string]string) *demand {
-	return &demand{subnets: subnets, numbers: map[string]int{}}
+	return &demand{subnets: subnets, byID: map[string]*subnetPorts{}}
 }
 
 // open takes the ID of the interface with the next number, from 0.
 func (d *demand) open(interfaceID string) {
-	subnet := d.subnets[interfaceID]
-	n, known := d.numbers[subnet]
-	if !known {
-		n = len(d.byID)
-		d.numbers[subnet] = n
-		d.byID = append(d.byID, subnetPorts{})
+	id := d.subnets[interfaceID]
+	subnet := d.byID[id]
+	if subnet == nil {
+		subnet = new(subnetPorts)
+		d.byID[id] = subnet
 	}
-	d.of = append(d.of, n)
+	d.byInterface = append(d.byInterface, subnet)
 }
 
 func (d *demand) add(interfaceNumber uint32, r *flow.Record) {
-	subnet := &d.byID[d.of[interfaceNumber]]
+	subnet := d.byInterface[interfaceNumber]
 	switch r.Proto {
 	case flow.TCP:
-		subnet.tcp.add(r.DstPort)
+		d.count(&subnet.tcp, r.DstPort)
 	case flow.UDP:
-		subnet.udp.add(r.DstPort)
+		d.count(&subnet.udp, r.DstPort)
 	}
+}
+
+func (d *demand) count(c *portCounts, port uint16) {
+	if d.waiting == batchLen {
+		d.flush()
+	}
+	d.batch[d.waiting] = waitingPort{c, c.page(port), port}
+	d.waiting++
+}
+
+// flush counts what waits.
+func (d *demand) flush() {
+	for i := range d.batch[:d.waiting] {
+		w := &d.batch[i]
+		n := &w.page[w.port%pageLen]
+		*n++
+		if *n == 0 {
+			w.counts.carry(w.port)
+		}
+	}
+	d.waiting = 0
 }
 
 // write writes demand.csv.
 func (d *demand) write(w *csvWriter) {
+	d.flush()
 	w.header("subnet_id,protocol,dstport,records")
-	for _, id := range slices.Sorted(maps.Keys(d.numbers)) {
-		subnet := &d.byID[d.numbers[id]]
+	for _, id := range slices.Sorted(maps.Keys(d.byID)) {
 		row := func(p flow.Proto) func(uint16, uint64) {
 			return func(port uint16, records uint64) {
 				w.text(id)
@@ -105,7 +135,7 @@ func (d *demand) write(w *csvWriter) {
 				w.end()
 			}
 		}
-		subnet.tcp.all(row(flow.TCP))
-		subnet.udp.all(row(flow.UDP))
+		d.byID[id].tcp.all(row(flow.TCP))
+		d.byID[id].udp.all(row(flow.UDP))
 	}
 }

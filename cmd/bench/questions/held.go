@@ -64,8 +64,9 @@ func (h *held) sums() sums {
 // queue holds records in the order of their coming, in chunks that are used
 // again once they were taken out.
 type queue struct {
-	chunks []*heldChunk // the last one is being filled
-	free   []*heldChunk
+	chunkLen int
+	chunks   []*heldChunk // the last one is being filled
+	free     []*heldChunk
 }
 
 // heldChunk is some thousand records that came one after the other.
@@ -75,6 +76,8 @@ type heldChunk struct {
 	newest int64 // the greatest end
 }
 
+// heldLen is the length of chunks, 128 KB of narrow records: short against
+// the traffic of half an hour, long against what a chunk costs.
 const heldLen = 4096
 
 // add puts r at the end, and reports whether that began a new chunk.
@@ -95,7 +98,7 @@ func (q *queue) add(interfaceNumber uint32, r *flow.Record) bool {
 // last returns the chunk that has room, and whether it was put there for it.
 func (q *queue) last() (*heldChunk, bool) {
 	if n := len(q.chunks); n > 0 {
-		if c := q.chunks[n-1]; len(c.narrow) < heldLen && len(c.wide) < heldLen {
+		if c := q.chunks[n-1]; len(c.narrow) < q.chunkLen && len(c.wide) < q.chunkLen {
 			return c, false
 		}
 	}
@@ -110,7 +113,7 @@ func (q *queue) spare() *heldChunk {
 		q.free = q.free[:n-1]
 		return c
 	}
-	return &heldChunk{narrow: make([]held, 0, heldLen), newest: math.MinInt64}
+	return &heldChunk{narrow: make([]held, 0, q.chunkLen), newest: math.MinInt64}
 }
 
 // take passes chunks from the front to decide, as long as all their records

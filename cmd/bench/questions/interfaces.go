@@ -1,11 +1,13 @@
 package questions
 
 import (
+	"cmp"
 	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 )
 
 // interfaces numbers interface IDs from 0, in the order of their coming. The
@@ -56,21 +58,14 @@ func tail(s string) uint64 {
 		uint64(s[4])<<32 | uint64(s[5])<<40 | uint64(s[6])<<48 | uint64(s[7])<<56
 }
 
-// name is the inverse of number; an ID that the log does not have is "-".
-func (f *interfaces) name(n uint32) string {
-	if f.names[n] == "" {
-		return "-"
+// ranking ranks the names as they are written: an ID that a record does not
+// have is "-".
+func (f *interfaces) ranking() ranking {
+	shown := slices.Clone(f.names)
+	for i, name := range shown {
+		shown[i] = cmp.Or(name, "-")
 	}
-	return f.names[n]
-}
-
-// shown returns all names as they are written, by number.
-func (f *interfaces) shown() []string {
-	all := make([]string, len(f.names))
-	for n := range all {
-		all[n] = f.name(uint32(n))
-	}
-	return all
+	return rank(shown)
 }
 
 // readSubnets reads the file of subnets: the subnet ID by interface ID.

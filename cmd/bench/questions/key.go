@@ -69,8 +69,13 @@ func (k key16) protocol() flow.Proto    { return flow.Proto(k.kind >> 8) }
 func (k key16) action() flow.Action     { return flow.Action(k.kind) }
 
 // hashFactor is 2^64 divided by the golden ratio, and odd: it spreads the
-// low bits of a number over the high ones.
-const hashFactor = 0x9e3779b97f4a7c15
+// low bits of a number over the high ones. mixFactor is another number without
+// a pattern. Source: Steele, Lea, Flood, "Fast splittable pseudorandom number
+// generators", OOPSLA 2014.
+const (
+	hashFactor = 0x9e3779b97f4a7c15
+	mixFactor  = 0xbf58476d1ce4e5b9
+)
 
 // fold multiplies to 128 bits and folds them to 64, so that every bit of both
 // factors has its part in every bit of the result.
@@ -80,12 +85,12 @@ func fold(a, b uint64) uint64 {
 }
 
 func (k key4) hash(seed uint64) uint64 {
-	return fold(fold(k.hosts^seed, k.flow^hashFactor)^k.kind, seed|1)
+	return fold(fold(k.hosts^seed, k.flow^mixFactor)^k.kind, seed|1)
 }
 
 func (k key16) hash(seed uint64) uint64 {
 	srcHi, srcLo := words(k.src)
 	dstHi, dstLo := words(k.dst)
-	hosts := fold(srcHi^seed, srcLo^hashFactor) ^ bits.RotateLeft64(fold(dstHi^seed, dstLo^hashFactor), 1)
+	hosts := fold(srcHi^seed, srcLo^mixFactor) ^ bits.RotateLeft64(fold(dstHi^seed, dstLo^mixFactor), 1)
 	return key4{hosts, k.flow, k.kind}.hash(seed)
 }

@@ -81,10 +81,10 @@ func hashHosts(a, b flow.Addr) uint64 {
 	}
 	aHi, aLo := words(a)
 	bHi, bLo := words(b)
-	return (fold(aHi^hashFactor, aLo|1) + fold(bHi^hashFactor, bLo|1)) * hashFactor
+	return fold(fold(aHi^hashFactor, aLo^mixFactor)+fold(bHi^hashFactor, bLo^mixFactor), hashFactor)
 }
 
 // hashHosts4 is hashHosts for IPv4.
 func hashHosts4(a, b uint32) uint64 {
-	return fold(packHosts(min(a, b), max(a, b))^hashFactor, hashFactor)
+	return fold(packHosts(min(a, b), max(a, b))^mixFactor, hashFactor)
 }

@@ -99,11 +99,11 @@ func TestAskOracle(t *testing.T) {
 		interval int64
 		ordered  bool
 	}{
-		{"few hosts", 12, 60_000, 60, true},
-		{"many hosts", 150, 60_000, 60, true},
-		{"long interval", 40, 60_000, 600, true},
-		{"beyond the longest interval", 40, 60_000, 3000, true},
-		{"no order", 40, 60_000, 60, false},
+		{"few hosts", 12, 25_000, 60, true},
+		{"many hosts", 150, 25_000, 60, true},
+		{"long interval", 40, 25_000, 600, true},
+		{"beyond the longest interval", 40, 25_000, 3000, true},
+		{"no order", 40, 25_000, 60, false},
 		{"little", 5, 10, 60, true},
 		{"nothing", 5, 0, 60, true},
 	} {

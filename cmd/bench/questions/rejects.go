@@ -34,17 +34,16 @@ func (j *rejects) add(interfaceNumber uint32, r *flow.Record) {
 // write writes rejects.csv.
 func (j *rejects) write(w *csvWriter, seen *interfaces) {
 	w.header("interface_id,dstport,protocol,records,packets,bytes")
-	names := seen.shown()
-	rank := ranks(names)
+	names := seen.ranking()
 	rows := slices.Collect(j.table.all())
 	slices.SortFunc(rows, func(a, b *entry[rejectKey]) int {
 		return cmp.Or(
-			cmp.Compare(rank[a.key.interfaceNumber()], rank[b.key.interfaceNumber()]),
+			cmp.Compare(names.ranks[a.key.interfaceNumber()], names.ranks[b.key.interfaceNumber()]),
 			cmp.Compare(a.key.port(), b.key.port()),
 			cmp.Compare(a.key.protocol(), b.key.protocol()))
 	})
 	for _, e := range rows {
-		w.text(names[e.key.interfaceNumber()])
+		w.text(names.sorted[names.ranks[e.key.interfaceNumber()]])
 		w.number(uint64(e.key.port()))
 		w.number(uint64(e.key.protocol()))
 		w.number(e.sums.records)

@@ -60,7 +60,7 @@ type sessions struct {
 
 func newSessions(ordered bool) *sessions {
 	return &sessions{
-		pairs: newPairs(), flows: newFlows(), ordered: ordered,
+		pairs: newPairs(), queue: queue{chunkLen: heldLen}, flows: newFlows(), ordered: ordered,
 		newest: math.MinInt64, interval: minInterval, lost: math.MinInt64,
 	}
 }
@@ -125,14 +125,15 @@ func (s *sessions) counts(a, b flow.Addr, end int64) bool {
 // write writes sessions.csv.
 func (s *sessions) write(w *csvWriter, seen *interfaces) {
 	w.header("interface_id,srcaddr,dstaddr,srcport,dstport,action,records,packets,bytes,start,end")
-	names := seen.shown()
-	for _, row := range s.rows(names) {
-		w.text(names[row.key.interfaceNumber()])
-		w.text(row.src)
-		w.text(row.dst)
-		w.number(uint64(row.key.srcPort()))
-		w.number(uint64(row.key.dstPort()))
-		w.text(row.key.action().String())
+	names := seen.ranking()
+	numbers, hosts := s.hosts()
+	for _, row := range s.rows(names, numbers, hosts) {
+		w.text(names.sorted[row.interfaceSrc>>32])
+		w.text(hosts.sorted[uint32(row.interfaceSrc)])
+		w.text(hosts.sorted[row.dstPorts>>32])
+		w.number(row.dstPorts >> 16 & 0xffff)
+		w.number(row.dstPorts & 0xffff)
+		w.text(row.action.String())
 		w.number(row.sums.records)
 		w.number(row.sums.packets)
 		w.number(row.sums.bytes)
@@ -142,47 +143,47 @@ func (s *sessions) write(w *csvWriter, seen *interfaces) {
 	}
 }
 
-// session is a row of sessions.csv.
+// session is a row of sessions.csv, in 32 bytes since there can be many.
+// Texts are their ranks, so that rows compare by a few words.
 type session struct {
-	key      key16
-	sums     *sums
-	src, dst string
-	place    place
+	interfaceSrc uint64 // ranks of interface and source
+	dstPorts     uint64 // rank of destination, source port, destination port
+	action       flow.Action
+	sums         *sums
 }
 
-// place is where a row belongs: the ranks of its texts, and its numbers. The
-// actions' numbers are in the order of their texts.
-type place struct{ hosts, interfacePorts, action uint64 }
-
-func (p place) compare(q place) int {
-	return cmp.Or(
-		cmp.Compare(p.interfacePorts>>32, q.interfacePorts>>32),
-		cmp.Compare(p.hosts, q.hosts),
-		cmp.Compare(p.interfacePorts, q.interfacePorts),
-		cmp.Compare(p.action, q.action))
+// compare orders sessions by their columns. The actions' numbers are in the
+// order of their texts.
+func (s *session) compare(t *session) int {
+	switch {
+	case s.interfaceSrc != t.interfaceSrc:
+		return cmp.Compare(s.interfaceSrc, t.interfaceSrc)
+	case s.dstPorts != t.dstPorts:
+		return cmp.Compare(s.dstPorts, t.dstPorts)
+	}
+	return cmp.Compare(s.action, t.action)
 }
 
-// rows returns the rows in order. names are those of interfaces.
-func (s *sessions) rows(names []string) []session {
-	interfaceRank := ranks(names)
-	hosts, texts, hostRank := s.hosts()
+// rows returns the rows in order. numbers are those of addresses, whose texts
+// hosts ranks; names ranks the interfaces'.
+func (s *sessions) rows(names ranking, numbers map[flow.Addr]int, hosts ranking) []session {
 	rows := make([]session, 0, s.flows.len())
 	for k, sum := range s.flows.all() {
-		src, dst := hosts[k.src], hosts[k.dst]
-		rows = append(rows, session{k, sum, texts[src], texts[dst], place{
-			packHosts(hostRank[src], hostRank[dst]),
-			packFlow(interfaceRank[k.interfaceNumber()], k.srcPort(), k.dstPort()),
-			uint64(k.action()),
-		}})
+		rows = append(rows, session{
+			interfaceSrc: packHosts(names.ranks[k.interfaceNumber()], hosts.ranks[numbers[k.src]]),
+			dstPorts:     packFlow(hosts.ranks[numbers[k.dst]], k.srcPort(), k.dstPort()),
+			action:       k.action(),
+			sums:         sum,
+		})
 	}
-	slices.SortFunc(rows, func(a, b session) int { return a.place.compare(b.place) })
+	slices.SortFunc(rows, func(a, b session) int { return a.compare(&b) })
 	return rows
 }
 
-// hosts numbers the hosts of all pairs, and returns their texts and the ranks
-// of these by number.
-func (s *sessions) hosts() (numbers map[flow.Addr]int, texts []string, rank []uint32) {
-	numbers = map[flow.Addr]int{}
+// hosts numbers the hosts of all pairs, and ranks their texts.
+func (s *sessions) hosts() (map[flow.Addr]int, ranking) {
+	numbers := map[flow.Addr]int{}
+	var texts []string
 	for p := range s.pairs.first {
 		for _, a := range [...]flow.Addr{p.low, p.high} {
 			if _, known := numbers[a]; !known {
@@ -191,7 +192,7 @@ func (s *sessions) hosts() (numbers map[flow.Addr]int, texts []string, rank []ui
 			}
 		}
 	}
-	return numbers, texts, ranks(texts)
+	return numbers, rank(texts)
 }
 
 // text writes an address as flow logs do. A record of status OK has its
