@@ -15,6 +15,12 @@ type plan struct {
 	// record of a format that has them may not.
 	needed flow.FieldSet
 
+	// fields are those that are decoded, and quick how a line is read
+	// quickly, or nil where it cannot be. row is for that.
+	fields flow.FieldSet
+	quick  []quickColumn
+	row    row
+
 	// lax is set when no column would refuse a header line's name as its
 	// value, so that a second header line has to be looked for.
 	lax bool
@@ -65,7 +71,50 @@ func newPlan(f Format, want flow.FieldSet, keepUnknown bool) (*plan, error) {
 	}
 	p.needed = decoded & neededFields
 	p.lax = decoded&strictFields == 0
+	p.fields = decoded
+	if !p.lax {
+		for _, c := range p.columns {
+			p.quick = append(p.quick, c.quick())
+		}
+	}
 	return p, nil
+}
+
+// quick is how the column is read quickly.
+func (c *column) quick() quickColumn {
+	s := quickColumn{field: c.field, name: c.name}
+	switch c.read {
+	case skip:
+		s.read, s.field = aWord, noField
+		return s
+	case keep:
+		s.read, s.field = unknown, noField
+		return s
+	}
+	switch f := c.field; f {
+	case flow.FieldVersion, flow.FieldProtocol, flow.FieldTCPFlags, flow.FieldTrafficPath:
+		s.read, s.limit = aNumber, 255
+	case flow.FieldSrcPort, flow.FieldDstPort:
+		s.read, s.limit = aNumber, 65535
+	case flow.FieldPackets, flow.FieldBytes:
+		s.read, s.limit = aNumber, 1<<63-1
+	case flow.FieldStart, flow.FieldEnd:
+		s.read = aTime
+	case flow.FieldSrcAddr, flow.FieldDstAddr, flow.FieldPktSrcAddr, flow.FieldPktDstAddr:
+		s.read = anAddress
+	case flow.FieldAction:
+		s.read = anAction
+	case flow.FieldLogStatus:
+		s.read = aStatus
+	case flow.FieldFlowDirection:
+		s.read = aDirection
+	case flow.FieldAccountID, flow.FieldInterfaceID, flow.FieldVPCID, flow.FieldSubnetID, flow.FieldInstanceID,
+		flow.FieldRegion, flow.FieldAZID, flow.FieldRejectReason, flow.FieldResourceID:
+		s.read = aName
+	default:
+		s.read = anExtra
+	}
+	return s
 }
 
 // missing names the first of the fields in s.

@@ -18,7 +18,8 @@ var errLongLine = errors.New("line longer than 1 MiB")
 // bufio.Scanner, which stops at a line that is too long, and does not tell a
 // last line from one that a read error cut off.
 type lineReader struct {
-	r   io.Reader
+	r io.Reader
+	// buf has windowSize bytes more than are read into it: see window.
 	buf []byte
 	// buf[start:end] has been read and not handed out.
 	start, end int
@@ -28,7 +29,7 @@ type lineReader struct {
 
 func (l *lineReader) reset(r io.Reader) {
 	if l.buf == nil {
-		l.buf = make([]byte, 64<<10)
+		l.buf = make([]byte, 64<<10+windowSize)
 	}
 	*l = lineReader{r: r, buf: l.buf}
 }
@@ -56,6 +57,18 @@ func (l *lineReader) next() ([]byte, error) {
 	}
 }
 
+// ahead returns the window at the next line, and how many bytes of that have
+// been read.
+func (l *lineReader) ahead() (*window, int) {
+	return (*window)(l.buf[l.start:]), l.end - l.start
+}
+
+// pass goes on behind a line of n bytes, its end included.
+func (l *lineReader) pass(n int) {
+	l.start += n
+	l.line++
+}
+
 // take hands out buf[start:end] as a line, and goes on at next.
 func (l *lineReader) take(end, next int) []byte {
 	line := l.buf[l.start:end]
@@ -77,11 +90,11 @@ func (l *lineReader) fill() {
 		l.end = copy(l.buf, l.buf[l.start:l.end])
 		l.start = 0
 	}
-	if l.end == len(l.buf) {
-		l.buf = append(l.buf, make([]byte, len(l.buf))...)
+	if l.end == len(l.buf)-windowSize {
+		l.buf = append(l.buf, make([]byte, len(l.buf)-windowSize)...)
 	}
 	var n int
-	n, l.err = l.r.Read(l.buf[l.end:])
+	n, l.err = l.r.Read(l.buf[l.end : len(l.buf)-windowSize])
 	l.end += n
 }
 

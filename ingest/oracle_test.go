@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net/netip"
 	"path/filepath"
@@ -244,15 +245,184 @@ func TestTextAgainstOracle(t *testing.T) {
 	}
 }
 
-// firstRecord decodes one line.
-func firstRecord(line string, f Format) (flow.Record, error) {
-	for r, err := range Text(strings.NewReader(line), "log", Options{Format: f, KeepUnknown: true}) {
-		if err != nil {
-			return flow.Record{}, err
-		}
-		return *r, nil
+// firstRecord decodes one line, quickly if that can be.
+func firstRecord(line string, f Format) (r flow.Record, err error) {
+	d := newTextDecoder(&Options{KeepUnknown: true})
+	d.reset(strings.NewReader(line+"\n"), "log")
+	if err := d.use(f.names); err != nil {
+		return r, err
 	}
-	return flow.Record{}, fmt.Errorf("no step")
+	err = d.next(&r)
+	return r, err
+}
+
+// exactSteps is the oracle of how a whole text is read: it is cut into lines
+// with the plainest means, and each is read by the decoder's exact way, never
+// by the quick one.
+func exactSteps(text string, opts Options) (steps []decoded) {
+	d := newTextDecoder(&opts)
+	d.reset(nil, "log")
+	if text != "" && text[len(text)-1] != '\n' {
+		text += "\n"
+	}
+	for line := range strings.Lines(text) {
+		var r flow.Record
+		d.lines.line++
+		ok, err := d.line(&r, []byte(strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")))
+		switch {
+		case err != nil:
+			steps = append(steps, decoded{err: err.Error(), line: d.lines.line})
+		case ok:
+			steps = append(steps, decoded{record: r, line: d.lines.line})
+		}
+		if d.done {
+			break
+		}
+	}
+	return steps
+}
+
+// quickSteps reads the text as it is read elsewhere, into the same record
+// again and again, as the batches of a join are used again.
+func quickSteps(r io.Reader, opts Options) (steps []decoded) {
+	d := newTextDecoder(&opts)
+	d.reset(r, "log")
+	var rec flow.Record
+	for {
+		switch err := d.next(&rec); {
+		case err == io.EOF:
+			return steps
+		case err != nil:
+			steps = append(steps, decoded{err: err.Error(), line: d.lines.line})
+		default:
+			steps = append(steps, decoded{record: rec, line: d.lines.line})
+		}
+	}
+}
+
+func checkSteps(t *testing.T, got, want []decoded) {
+	t.Helper()
+	for i := range min(len(got), len(want)) {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Fatalf("step %d\ngot  %+v\nwant %+v", i, got[i], want[i])
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("got %d steps, want %d", len(got), len(want))
+	}
+}
+
+// randomReader gives its text in pieces of any size, so that lines lie across
+// the ends of what is read.
+type randomReader struct {
+	text string
+	rnd  *rand.Rand
+}
+
+func (r *randomReader) Read(p []byte) (int, error) {
+	if r.text == "" {
+		return 0, io.EOF
+	}
+	n := copy(p, r.text[:min(len(r.text), 1+r.rnd.IntN(1<<r.rnd.IntN(17)))])
+	r.text = r.text[n:]
+	return n, nil
+}
+
+// randomText is a log in the given format, with most that can occur in one.
+func randomText(rnd *rand.Rand, f Format, lines int) string {
+	var b strings.Builder
+	for range lines {
+		var words []string
+		for _, name := range f.names {
+			words = append(words, randomValue(rnd, name))
+		}
+		line := strings.Join(words, " ")
+		switch rnd.IntN(30) {
+		case 0:
+			line = "2026-11-22T10:00:00.000Z " + line
+		case 1:
+			line = strings.Replace(line, " ", "  ", 1+rnd.IntN(3))
+		case 2:
+			line = " " + line + " "
+		case 3:
+			line = strings.Join(f.names, " ")
+		case 4:
+			line = strings.Repeat("- ", len(words))
+		case 5:
+			line = ""
+		case 6:
+			line = strings.Replace(line, words[rnd.IntN(len(words))], oddValues[rnd.IntN(len(oddValues))], 1)
+		case 7:
+			line = strings.Repeat(line, 1+rnd.IntN(8))
+		case 8:
+			line = mutate(rnd, line)
+		}
+		b.WriteString(line + []string{"\n", "\n", "\n", "\r\n"}[rnd.IntN(4)])
+	}
+	text := b.String()
+	return text[:len(text)-rnd.IntN(3)]
+}
+
+// oddValues are at the bounds of what values are.
+var oddValues = []string{
+	"0", "00", "000000000000000000000000001", "9", "10", "255", "256", "99999999", "100000000", "999999999", "9999999999",
+	"1795370837", "179537083x", "17953708371", "100000000000", "100000000001", "100000000000000", "100000000000001",
+	"9223372036854775807", "9223372036854775808", "18446744073709551616", "1/", "1:", "/1", ":1", "1\x80", "\xb0", "1\t2",
+	"0.0.0.0", "255.255.255.255", "1.2.3.4.", ".1.2.3.4", "1.2.3", "1.2.3.4/8", "1.2.3,4", "1.2.3.4\t", "111.111.111.1111",
+	"1111.1.1.1", "1.256.1.1", "1.1.01.1", "1.1.1.00", "0.00.0.0", "1...", "::1", "::ffff:1.2.3.4", "12345678901234567",
+	"ACCEPTED", "ACCEP", "REJECTs", "AREJECT", "OKAY", "O", "ok", "NODATA", "egresss", "ingres", "gress", "--", "-1", "\u00fc", "\x00",
+	strings.Repeat("x", 300), strings.Repeat("y", 2000), strings.Repeat("z", 2100), strings.Repeat("w", 5000),
+}
+
+// What is read quickly is what is read exactly, errors included.
+func TestQuickAgainstExact(t *testing.T) {
+	rnd := rand.New(rand.NewPCG(21, 22))
+	records, errs := 0, 0
+	for i := range 300 {
+		f := defaultFormat
+		if i%3 > 0 {
+			f = mustFormat(strings.Join(randomFormat(rnd), " "))
+		}
+		opts := Options{Format: f, KeepUnknown: rnd.IntN(2) == 0}
+		if rnd.IntN(2) == 0 {
+			opts.Want = flow.FieldSet(rnd.Uint64()) & flow.AllFields
+		}
+		text := randomText(rnd, f, 1+rnd.IntN(150))
+		if rnd.IntN(2) == 0 { // another log of another format behind it
+			g := mustFormat(strings.Join(randomFormat(rnd), " "))
+			text += "\n" + strings.Join(g.names, " ") + "\n" + randomText(rnd, g, 50)
+		}
+		if strings.ContainsRune(text, 0) || strings.HasPrefix(strings.TrimSpace(text), "{") {
+			continue
+		}
+		want := exactSteps(text, opts)
+		checkSteps(t, quickSteps(&randomReader{text, rnd}, opts), want)
+		for _, step := range want {
+			if step.err != "" {
+				errs++
+			} else {
+				records++
+			}
+		}
+	}
+	if records < 5000 || errs < 500 {
+		t.Errorf("lopsided test: %d records, %d errors", records, errs)
+	}
+}
+
+// Each value at its bounds, in each of the default format's fields.
+func TestQuickValues(t *testing.T) {
+	var b strings.Builder
+	for i := range defaultFormat.names {
+		for _, value := range append(oddValues, addresses...) {
+			words := strings.Fields(okLine)
+			words[i] = value
+			b.WriteString(strings.Join(words, " ") + "\n")
+		}
+	}
+	text := strings.ReplaceAll(b.String(), "\x00", "")
+	opts := Options{Format: defaultFormat}
+	checkSteps(t, quickSteps(strings.NewReader(text), opts), exactSteps(text, opts))
 }
 
 // FuzzText checks that nothing panics, that a step is a record or an error,
@@ -285,6 +455,9 @@ func FuzzText(f *testing.F) {
 				t.Fatalf("record %v and error %v", r, err)
 			}
 		}
+		if plainText(input) {
+			checkSteps(t, quickSteps(bytes.NewReader(input), opts), exactSteps(string(input), opts))
+		}
 		d := newTextDecoder(&opts)
 		d.reset(bytes.NewReader(input), "log")
 		for !d.done {
@@ -294,6 +467,13 @@ func FuzzText(f *testing.F) {
 			}
 		}
 	})
+}
+
+// plainText reports whether nothing stands between the input and its lines:
+// no compression, no JSON, no byte order mark.
+func plainText(input []byte) bool {
+	return !bytes.ContainsAny(input, "\x00{") && !bytes.HasPrefix(input, []byte{0x1f, 0x8b}) &&
+		!bytes.HasPrefix(input, byteOrderMark) && !bytes.HasPrefix(input, []byte("PAR1"))
 }
 
 func checkRoundTrip(t *testing.T, f Format, r *flow.Record) {

@@ -82,6 +82,13 @@ func (d *textDecoder) reset(r io.Reader, place string) {
 // followed by more; io.EOF is the end.
 func (d *textDecoder) next(r *flow.Record) error {
 	for !d.done {
+		if d.quick(r) {
+			if d.inWindow(r) {
+				d.records++
+				return nil
+			}
+			continue
+		}
 		line, err := d.lines.next()
 		if err == errLongLine {
 			return d.recordError("", err, nil)
@@ -95,6 +102,20 @@ func (d *textDecoder) next(r *flow.Record) error {
 		}
 	}
 	return io.EOF
+}
+
+// quick reads the next line into r if that can be done quickly, and reports
+// whether it could.
+func (d *textDecoder) quick(r *flow.Record) bool {
+	if d.plan == nil || d.plan.quick == nil {
+		return false
+	}
+	w, have := d.lines.ahead()
+	n := d.quickRecord(r, w, have)
+	if n > 0 {
+		d.lines.pass(n)
+	}
+	return n > 0
 }
 
 // end ends the object, with an error unless it was read to its end.
@@ -316,6 +337,10 @@ func trimEventTime(line []byte) []byte {
 	}
 	return bytes.TrimLeft(rest, " ")
 }
+
+// eventTimeLength is that of the time CloudWatch Logs writes, and of the
+// blank behind it.
+const eventTimeLength = uint(len("2026-11-22T10:00:00.000Z "))
 
 // isEventTime reports whether word is a UTC time to the second or finer.
 func isEventTime(word []byte) bool {
