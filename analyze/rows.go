@@ -10,29 +10,34 @@ import (
 // fit in memory: beyond some thousand they lie in a temporary file, which
 // Result.Close removes. A nil *Rows has none.
 type Rows[T any] struct {
-	// The sorter is not embedded, to keep its methods from callers.
+	// The sorter is not embedded, to keep its methods from callers. Rows that
+	// were given have none.
 	sorter *sorter[T]
+	given  []T
 }
 
-// RowsOf returns the given rows, in their order.
-func RowsOf[T any](rows ...T) *Rows[T] {
-	r := newRows(func(T, T) int { return 0 }, heldRows)
-	for _, row := range rows {
-		r.add(row)
-	}
-	return r
+// RowsOf returns the given rows, in their order. They are not copied.
+func RowsOf[T any](rows ...T) *Rows[T] { return &Rows[T]{given: rows} }
+
+// A coded value describes itself to a coder.
+type coded[T any] interface {
+	*T
+	code(*coder)
 }
 
-func newRows[T any](compare func(a, b T) int, limit int) *Rows[T] {
-	return &Rows[T]{newSorter(compare, gobCodec[T](), limit)}
+func newRows[T any, P coded[T]](compare func(a, b T) int, limit int) *Rows[T] {
+	return &Rows[T]{sorter: newSorter(compare, func(c *coder, v *T) { P(v).code(c) }, limit)}
 }
 
 func (r *Rows[T]) add(row T) { r.sorter.add(row) }
 
 // Len returns how many rows there are.
 func (r *Rows[T]) Len() int {
-	if r == nil {
+	switch {
+	case r == nil:
 		return 0
+	case r.sorter == nil:
+		return len(r.given)
 	}
 	return r.sorter.len()
 }
@@ -40,21 +45,26 @@ func (r *Rows[T]) Len() int {
 // All yields the rows. When they cannot be read back it ends early, and Err
 // tells: to be looked at behind the last use.
 func (r *Rows[T]) All() iter.Seq[T] {
-	if r == nil {
+	switch {
+	case r == nil:
 		return func(func(T) bool) {}
+	case r.sorter == nil:
+		return slices.Values(r.given)
 	}
 	return r.sorter.all()
 }
 
 // Err returns the first error of writing or reading rows.
 func (r *Rows[T]) Err() error {
-	if r == nil {
+	if r == nil || r.sorter == nil {
 		return nil
 	}
 	return r.sorter.err
 }
 
-// MarshalJSON gives the rows as one array.
+// MarshalJSON gives the rows as one array, which it holds as a whole: it is
+// for tables that are known to be small. WriteJSON of package report is for
+// the others.
 func (r *Rows[T]) MarshalJSON() ([]byte, error) {
 	rows := slices.AppendSeq([]T{}, r.All())
 	if err := r.Err(); err != nil {
@@ -64,7 +74,7 @@ func (r *Rows[T]) MarshalJSON() ([]byte, error) {
 }
 
 func (r *Rows[T]) close() {
-	if r != nil {
+	if r != nil && r.sorter != nil {
 		r.sorter.close()
 	}
 }

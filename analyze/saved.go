@@ -1,142 +1,207 @@
 package analyze
 
 import (
-	"encoding/binary"
-	"encoding/gob"
-	"errors"
-	"io"
-
 	"ephemera/ingest/flow"
 )
 
-// savedConnection is a Connection as it is written to a file.
-type savedConnection struct {
-	Tuple                           flow.Tuple
-	Client, Inside, Outside, Server *savedLeg
-	Unsolicited                     bool
-	Mapping                         float64
-	Others                          []savedLeg
-	Start, End                      int64
+// code passes the fields of a session to a coder.
+func (s *Session) code(c *coder) {
+	t := s.tuple()
+	c.time(&s.Start)
+	c.tuple(&t)
+	c.time(&s.End)
+	c.endKey()
+	s.ClientAddr, s.ServerAddr, s.ClientPort, s.ServerPort = t.Src, t.Dst, t.SrcPort, t.DstPort
+	c.text(&s.ID)
+	c.name(&s.ClientInterface)
+	c.addr(&s.NATAddr)
+	c.port(&s.NATPort)
+	c.name(&s.NATInterface)
+	c.name(&s.Mode)
+	c.name(&s.TLS)
+	c.count(&s.DataConnections)
+	c.count(&s.DataLow)
+	c.count(&s.DataHigh)
+	c.uint(&s.BytesToServer)
+	c.uint(&s.BytesToClient)
+	c.name((*string)(&s.Outcome))
+	c.name(&s.DiedAt)
+	c.name(&s.Cause)
+	c.float(&s.Confidence)
 }
 
-// savedLeg is a Leg without what its windows tell.
-type savedLeg struct {
-	Interface     string
-	Header, Seen  flow.Tuple
-	HasHeader     bool
-	Initiator     InitiatorEvidence
-	FromInitiator flow.Direction // what the interface's addresses said at the time
-	Windows       []byte
+// code passes the fields of a data connection to a coder.
+func (d *DataConnection) code(c *coder) {
+	t := d.tuple()
+	c.time(&d.Start)
+	c.tuple(&t)
+	c.time(&d.End)
+	c.endKey()
+	c.name(&d.Mode) // which tells the client's side of the tuple
+	d.setTuple(t)
+	c.text(&d.ID)
+	c.name(&d.SessionID)
+	items(c, &d.Candidates, c.name)
+	items(c, &d.Probabilities, c.float)
+	c.float(&d.Confidence)
+	c.float(&d.FTPProbability)
+	c.uint(&d.PacketsToServer)
+	c.uint(&d.PacketsToClient)
+	c.uint(&d.BytesToServer)
+	c.uint(&d.BytesToClient)
+	c.addr(&d.NATAddr)
+	c.port(&d.NATPort)
+	c.name((*string)(&d.Outcome))
+	c.name(&d.DiedAt)
+	c.name(&d.Cause)
 }
 
-// connectionCodec writes connections. It reads them back at the interfaces
+// setTuple sets what tuple returns.
+func (d *DataConnection) setTuple(t flow.Tuple) {
+	d.ClientAddr, d.ServerAddr, d.ClientPort, d.ServerPort = t.Src, t.Dst, t.SrcPort, t.DstPort
+	t = d.tuple() // of the client, or turned
+	d.ClientAddr, d.ServerAddr, d.ClientPort, d.ServerPort = t.Src, t.Dst, t.SrcPort, t.DstPort
+}
+
+// code passes the fields of a mapping to a coder.
+func (m *Mapping) code(c *coder) {
+	c.time(&m.Start)
+	c.addr(&m.ClientAddr)
+	c.port(&m.ClientPort)
+	c.addr(&m.ServerAddr)
+	c.port(&m.ServerPort)
+	c.byte(&m.Protocol)
+	c.port(&m.NATPort)
+	c.endKey()
+	c.since(&m.End, m.Start)
+	c.name(&m.ClientInterface)
+	c.name(&m.NATInterface)
+	c.addr(&m.NATAddr)
+	c.float(&m.Confidence)
+	items(c, &m.Candidates, c.text)
+}
+
+// code passes the fields of a rejected flow to a coder.
+func (f *RejectedFlow) code(c *coder) {
+	c.time(&f.Start)
+	c.orderedName(&f.InterfaceID)
+	c.addr(&f.SrcAddr)
+	c.port(&f.SrcPort)
+	c.addr(&f.DstAddr)
+	c.port(&f.DstPort)
+	c.byte(&f.Protocol)
+	c.endKey()
+	c.since(&f.End, f.Start)
+	c.name(&f.SubnetID)
+	enum(c, &f.Direction, flow.Egress)
+	enum(c, &f.Point, P6)
+	c.addr(&f.PktSrcAddr)
+	c.addr(&f.PktDstAddr)
+	c.uint(&f.Packets)
+	c.uint(&f.Bytes)
+	c.count(&f.Records)
+	c.name((*string)(&f.Cause))
+	c.name(&f.CauseID)
+	c.count(&f.RuleNumber)
+	c.bool(&f.RuleDefault)
+	items(c, &f.AlsoDeniedBy, c.name)
+	c.text(&f.SessionID)
+	c.float(&f.Confidence)
+	c.name(&f.Evidence)
+}
+
+// code passes the fields of a connection whose fate changes to a coder.
+func (f *ChangedFlow) code(c *coder) {
+	c.time(&f.Start)
+	c.addr(&f.ClientAddr)
+	c.port(&f.ClientPort)
+	c.addr(&f.ServerAddr)
+	c.port(&f.ServerPort)
+	c.endKey()
+	c.name(&f.Protocol)
+	c.name(&f.FTP)
+	c.text(&f.SessionID)
+	c.name(&f.Before)
+	c.name(&f.After)
+	enum(c, &f.Point, P6)
+	c.name(&f.Rule)
+	c.bool(&f.Unwanted)
+}
+
+// connectionCodec passes what later stages need of connections to a coder:
+// not which legs belong to which with what confidence, beyond Mapping, and of
+// legs not what their windows tell. They are read back at the interfaces
 // given.
 func connectionCodec(ifaces map[string]*Interface) codec[*Connection] {
-	return codec[*Connection]{
-		writer: func(w io.Writer) func(*Connection) error {
-			e := gob.NewEncoder(w)
-			return func(c *Connection) error { return e.Encode(saveConnection(c)) }
-		},
-		reader: func(r io.Reader) func() (*Connection, error) {
-			d := gob.NewDecoder(r)
-			return func() (*Connection, error) {
-				var s savedConnection
-				if err := d.Decode(&s); err != nil {
-					return nil, err
-				}
-				return s.connection(ifaces)
-			}
-		},
-	}
-}
-
-func saveConnection(c *Connection) *savedConnection {
-	s := &savedConnection{
-		Tuple: c.Tuple, Client: saveLeg(c.Client), Inside: saveLeg(c.Inside), Outside: saveLeg(c.Outside), Server: saveLeg(c.Server),
-		Unsolicited: c.Unsolicited, Mapping: c.Mapping, Start: c.Start, End: c.End,
-	}
-	for _, l := range c.Others {
-		s.Others = append(s.Others, *saveLeg(l))
-	}
-	return s
-}
-
-func saveLeg(l *Leg) *savedLeg {
-	if l == nil {
-		return nil
-	}
-	s := &savedLeg{
-		Interface: l.Interface.ID, Header: l.Header, Seen: l.Seen, HasHeader: l.HasHeader,
-		Initiator: l.Initiator, FromInitiator: l.FromInitiator.Direction,
-	}
-	for _, w := range l.windows {
-		s.Windows = w.append(s.Windows)
-	}
-	return s
-}
-
-func (s *savedConnection) connection(ifaces map[string]*Interface) (*Connection, error) {
-	c := &Connection{Tuple: s.Tuple, Unsolicited: s.Unsolicited, Mapping: s.Mapping, Start: s.Start, End: s.End}
-	var errs [4]error
-	c.Client, errs[0] = s.Client.leg(ifaces)
-	c.Inside, errs[1] = s.Inside.leg(ifaces)
-	c.Outside, errs[2] = s.Outside.leg(ifaces)
-	c.Server, errs[3] = s.Server.leg(ifaces)
-	for i := range s.Others {
-		l, err := s.Others[i].leg(ifaces)
-		if err != nil {
-			return nil, err
+	return func(c *coder, v **Connection) {
+		if c.reading {
+			*v = &Connection{}
 		}
-		c.Others = append(c.Others, l)
+		x := *v
+		c.unix(&x.Start)
+		c.tuple(&x.Tuple)
+		c.unix(&x.End)
+		c.endKey()
+		c.bool(&x.Unsolicited)
+		c.float(&x.Mapping)
+		for _, l := range []**Leg{&x.Client, &x.Inside, &x.Outside, &x.Server} {
+			known := *l != nil
+			if c.bool(&known); known {
+				codeLeg(c, l, ifaces)
+			}
+		}
+		items(c, &x.Others, func(l **Leg) { codeLeg(c, l, ifaces) })
+		if c.reading && c.err == nil && len(x.legs()) == 0 {
+			c.fail()
+		}
 	}
-	return c, errors.Join(errs[:]...)
 }
 
-// errSaved is for a file that somebody else has written to.
-var errSaved = errors.New("the temporary file of connections is damaged")
-
-func (s *savedLeg) leg(ifaces map[string]*Interface) (*Leg, error) {
-	if s == nil {
-		return nil, nil
+// codeLeg passes a leg.
+func codeLeg(c *coder, v **Leg, ifaces map[string]*Interface) {
+	if c.reading {
+		*v = &Leg{Interface: &Interface{}}
 	}
-	l := &Leg{Interface: ifaces[s.Interface], Header: s.Header, Seen: s.Seen, HasHeader: s.HasHeader, Initiator: s.Initiator}
-	if l.Interface == nil || len(s.Windows) == 0 || len(s.Windows)%windowSize != 0 {
-		return nil, errSaved
+	l := *v
+	id := l.Interface.ID
+	c.name(&id)
+	c.tuple(&l.Header)
+	c.tuple(&l.Seen)
+	c.bool(&l.HasHeader)
+	enum(c, &l.Initiator, ByNothing)
+	direction := l.FromInitiator.Direction // what the interface's addresses said at the time
+	enum(c, &direction, flow.Egress)
+	last := window{}
+	items(c, &l.windows, func(w *window) {
+		w.code(c, last)
+		last = *w
+	})
+	if !c.reading {
+		return
 	}
-	for b := s.Windows; len(b) > 0; b = b[windowSize:] {
-		l.windows = append(l.windows, readWindow(b))
+	if l.Interface = ifaces[id]; l.Interface == nil || len(l.windows) == 0 || c.err != nil {
+		c.fail()
+		return
 	}
 	l.sum()
-	l.FromInitiator.Direction, l.FromResponder.Direction = s.FromInitiator, s.FromInitiator.Reverse()
-	return l, nil
+	l.FromInitiator.Direction, l.FromResponder.Direction = direction, direction.Reverse()
 }
 
-// windowSize is the length of a window that append wrote, in bytes.
-const windowSize = 4*8 + 2*4 + 4
-
-func (w window) append(b []byte) []byte {
-	o := binary.LittleEndian
-	b = o.AppendUint64(b, uint64(w.start))
-	b = o.AppendUint64(b, uint64(w.end))
-	b = o.AppendUint64(b, w.packets)
-	b = o.AppendUint64(b, w.bytes)
-	b = o.AppendUint32(b, w.log)
-	b = o.AppendUint32(b, uint32(w.header))
-	var marks byte
-	if w.forward {
-		marks |= 1
-	}
-	if w.hasFlags {
-		marks |= 2
-	}
-	return append(b, marks, byte(w.flags), byte(w.action), byte(w.reason))
-}
-
-func readWindow(b []byte) window {
-	o := binary.LittleEndian
-	return window{
-		start: int64(o.Uint64(b)), end: int64(o.Uint64(b[8:])), packets: o.Uint64(b[16:]), bytes: o.Uint64(b[24:]),
-		log: o.Uint32(b[32:]), header: int32(o.Uint32(b[36:])), forward: b[40]&1 != 0, hasFlags: b[40]&2 != 0,
-		flags: flow.TCPFlags(b[41]), action: flow.Action(b[42]), reason: rejectReason(b[43]),
-	}
+// code passes a window that comes behind another.
+func (w *window) code(c *coder, last window) {
+	start, length, log := w.start-last.start, w.end-w.start, uint64(w.log^last.log)
+	header := int64(w.header)
+	c.int(&start)
+	c.int(&length)
+	c.uint(&w.packets)
+	c.uint(&w.bytes)
+	c.uint(&log)
+	c.int(&header)
+	c.bool(&w.forward)
+	c.bool(&w.hasFlags)
+	c.byte((*uint8)(&w.flags))
+	enum(c, &w.action, flow.Reject)
+	enum(c, &w.reason, reasonEC)
+	w.start, w.log, w.header = last.start+start, last.log^uint32(log), int32(header)
+	w.end = w.start + length
 }

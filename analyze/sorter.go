@@ -1,37 +1,49 @@
 package analyze
 
 import (
-	"bufio"
+	"bytes"
 	"cmp"
-	"container/heap"
-	"encoding/gob"
+	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"iter"
 	"os"
 	"slices"
 )
 
-// How many values a sorter keeps in memory before it writes them to its file:
-// about half a megabyte of rows, and of connections with their legs.
+// How much a sorter keeps in memory before it writes it to its file: so many
+// values, and no more bytes than heldBytes. A rejected flow takes some 80
+// bytes, a connection with its legs some 200.
 const (
-	heldRows        = 2 << 10
-	heldConnections = 1 << 9
+	heldRows        = 16 << 10
+	heldConnections = 16 << 10
+	heldBytes       = 2 << 20
 )
 
 // maxRuns is how many runs of one length are merged at once: each takes a
-// buffer and a decoder, together some 30 kB. So many runs become one, and a
-// value is written again whenever there are sixty times as many.
-const maxRuns = 60
+// buffer of runBuffer bytes. So many runs become one, and a value is written
+// again whenever there are sixty times as many.
+const (
+	maxRuns   = 60
+	runBuffer = 16 << 10
+)
 
-// A sorter puts any number of values into order in bounded memory. Beyond
-// limit of them, it writes sorted runs to a temporary file and merges these
-// as they are read.
+// A sorter puts any number of values into order in bounded memory. It keeps
+// them as bytes, an order of magnitude less than the values are, which need
+// not be looked at by the garbage collector. Beyond limit of them, it writes
+// sorted runs to a temporary file and merges these as they are read.
+//
+// Keys, see coder, are in the order of compare as far as they go; values of
+// one key are compared.
 type sorter[T any] struct {
 	compare func(a, b T) int
 	codec   codec[T]
 	limit   int
-	held    []T
+	names   names
+	value   T     // the one that is added
+	writer  coder // its b are the bytes of held
+	held    []entry
 	sorted  bool // held is
 	n       int
 	file    *os.File
@@ -42,17 +54,37 @@ type sorter[T any] struct {
 	err  error // the first one of the file
 }
 
-// A codec makes the writer and the reader of one run.
-type codec[T any] struct {
-	writer func(io.Writer) func(T) error
-	reader func(io.Reader) func() (T, error)
+// A packed value is one as bytes.
+type packed struct {
+	b      []byte
+	key    int    // the length of the key
+	prefix uint64 // the first eight bytes of the key
 }
 
-// run is a part of the file, with n values. One of level 0 was held, others
+func newPacked(b []byte, key int) packed {
+	if key >= 8 {
+		return packed{b, key, binary.BigEndian.Uint64(b)}
+	}
+	var first [8]byte
+	copy(first[:], b[:key])
+	return packed{b, key, binary.BigEndian.Uint64(first[:])}
+}
+
+// entry is a record that is held: where its bytes are, and those that decide
+// most comparisons.
+type entry struct {
+	prefix  uint64
+	at      int
+	n, keyN uint32
+}
+
+// run is a part of the file, with n records. One of level 0 was held, others
 // were merged from maxRuns of the level below.
 type run struct {
 	offset, size int64
 	n, level     int
+	longest      int    // of its records, in bytes
+	sum          uint32 // of its bytes
 }
 
 // newSorter makes a sorter that keeps limit values in memory.
@@ -60,38 +92,36 @@ func newSorter[T any](compare func(a, b T) int, c codec[T], limit int) *sorter[T
 	return &sorter[T]{compare: compare, codec: c, limit: limit}
 }
 
-// gobCodec writes values by their exported fields.
-func gobCodec[T any]() codec[T] {
-	return codec[T]{
-		writer: func(w io.Writer) func(T) error {
-			e := gob.NewEncoder(w)
-			return func(v T) error { return e.Encode(&v) }
-		},
-		reader: func(r io.Reader) func() (T, error) {
-			d := gob.NewDecoder(r)
-			return func() (v T, err error) {
-				err = d.Decode(&v)
-				return v, err
-			}
-		},
-	}
-}
-
 // add takes one value.
 func (s *sorter[T]) add(v T) {
 	s.n++
 	s.sorted = false
-	s.held = append(s.held, v)
-	if len(s.held) >= s.limit && s.err == nil {
+	s.hold(v)
+	if (len(s.held) >= s.limit || len(s.writer.b) >= heldBytes) && s.err == nil {
 		if s.err = s.spill(); s.err != nil {
 			return
 		}
-		clear(s.held)
-		s.held = s.held[:0]
+		s.held, s.writer.b = s.held[:0], s.writer.b[:0]
 		for level := 0; s.err == nil && s.full(level); level++ {
 			s.err = s.compact(level)
 		}
 	}
+}
+
+// hold appends the value to those that are held.
+func (s *sorter[T]) hold(v T) {
+	w := &s.writer
+	at := len(w.b)
+	w.key, w.names = at, &s.names
+	s.value = v
+	s.codec(w, &s.value)
+	r := newPacked(w.b[at:], w.key-at)
+	s.held = append(s.held, entry{r.prefix, at, uint32(len(r.b)), uint32(r.key)})
+}
+
+// packed returns the value that is held there.
+func (s *sorter[T]) packed(e entry) packed {
+	return packed{s.writer.b[e.at : e.at+int(e.n)], int(e.keyN), e.prefix}
 }
 
 // full reports whether there are maxRuns of the level.
@@ -105,12 +135,12 @@ func (s *sorter[T]) full(level int) bool {
 func (s *sorter[T]) compact(level int) error {
 	old := s.runs[len(s.runs)-maxRuns:]
 	m := s.newMerge(old)
-	if err := s.write(level+1, m.all()); err != nil {
-		return err
+	merged, err := s.write(level+1, m.all())
+	if err != nil || m.err != nil {
+		return cmp.Or(m.err, err)
 	}
-	last := s.runs[len(s.runs)-1]
-	s.runs = append(s.runs[:len(s.runs)-1-maxRuns], last)
-	return m.err
+	s.runs = append(s.runs[:len(s.runs)-maxRuns], merged)
+	return nil
 }
 
 // spill writes what is held as one run.
@@ -125,35 +155,94 @@ func (s *sorter[T]) spill() error {
 		// whatever becomes of that.
 		_ = os.Remove(f.Name())
 	}
-	s.sort()
-	return s.write(0, slices.Values(s.held))
+	r, err := s.write(0, s.allHeld())
+	if err == nil {
+		s.runs = append(s.runs, r)
+	}
+	return err
 }
 
-// write appends a run of the values, which are in order, to the file.
-func (s *sorter[T]) write(level int, values iter.Seq[T]) error {
-	w := &countingWriter{w: io.NewOffsetWriter(s.file, s.size)}
-	buffered := bufio.NewWriterSize(w, 64<<10)
-	write := s.codec.writer(buffered)
-	n := 0
-	for v := range values {
-		if err := write(v); err != nil {
-			return err
+// allHeld yields what is held, in order.
+func (s *sorter[T]) allHeld() iter.Seq[packed] {
+	s.sort()
+	return func(yield func(packed) bool) {
+		for _, e := range s.held {
+			if !yield(s.packed(e)) {
+				return
+			}
 		}
-		n++
 	}
-	if err := buffered.Flush(); err != nil {
+}
+
+// write appends a run of the records, which are in order, to the file.
+func (s *sorter[T]) write(level int, records iter.Seq[packed]) (run, error) {
+	r := run{offset: s.size, level: level}
+	b := make([]byte, 0, 64<<10)
+	flush := func() error {
+		n, err := s.file.WriteAt(b, s.size)
+		r.sum, r.size = crc32.Update(r.sum, castagnoli, b), r.size+int64(n)
+		s.size, b = s.size+int64(n), b[:0]
 		return err
 	}
-	s.runs = append(s.runs, run{s.size, w.n, n, level})
-	s.size += w.n
-	return nil
+	for rec := range records {
+		n := len(b)
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(len(rec.b))), uint64(rec.key))
+		b = append(b, rec.b...)
+		r.n, r.longest = r.n+1, max(r.longest, len(b)-n)
+		if len(b) >= 60<<10 {
+			if err := flush(); err != nil {
+				return r, err
+			}
+		}
+	}
+	return r, flush()
 }
 
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
 func (s *sorter[T]) sort() {
-	if !s.sorted {
-		slices.SortStableFunc(s.held, s.compare)
-		s.sorted = true
+	if s.sorted {
+		return
 	}
+	slices.SortFunc(s.held, func(a, b entry) int {
+		if a.prefix != b.prefix {
+			return cmp.Compare(a.prefix, b.prefix)
+		}
+		return cmp.Or(s.order(s.packed(a), s.packed(b)), cmp.Compare(a.at, b.at))
+	})
+	s.sorted = true
+}
+
+// order compares two records with the same prefix.
+func (s *sorter[T]) order(a, b packed) int {
+	if c := bytes.Compare(a.b[:a.key], b.b[:b.key]); c != 0 {
+		return c
+	}
+	x, errX := s.read(a)
+	y, errY := s.read(b)
+	if errX != nil || errY != nil {
+		return 0 // whoever reads them next is told
+	}
+	return s.compare(x, y)
+}
+
+// read returns the value of a record.
+func (s *sorter[T]) read(r packed) (v T, err error) {
+	c := s.reader()
+	err = s.readInto(&v, c, r)
+	return v, err
+}
+
+func (s *sorter[T]) reader() *coder { return &coder{reading: true, names: &s.names} }
+
+// readInto sets v to the value of a record.
+func (s *sorter[T]) readInto(v *T, c *coder, r packed) error {
+	c.b, c.err = r.b, nil
+	s.codec(c, v)
+	if len(c.b) > 0 {
+		c.fail()
+	}
+	return c.err
 }
 
 // len returns how many values were added.
@@ -165,13 +254,16 @@ func (s *sorter[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		s.sort()
 		m := s.newMerge(s.runs)
-		rest := s.held
-		m.push(&cursor[T]{index: len(s.runs), left: len(rest), next: func() (v T, err error) {
-			v, rest = rest[0], rest[1:]
-			return v, nil
-		}})
-		for v := range m.all() {
-			if !yield(v) {
+		m.push(&cursor{index: len(s.runs), next: s.nextHeld()})
+		c, v := s.reader(), new(T)
+		for r := m.first(); r != nil; r = m.next() {
+			if m.err == nil {
+				m.fail(s.readInto(v, c, *r))
+			}
+			if m.err != nil {
+				break
+			}
+			if !yield(*v) {
 				return
 			}
 		}
@@ -179,50 +271,17 @@ func (s *sorter[T]) all() iter.Seq[T] {
 	}
 }
 
-// newMerge makes a merge of runs.
-func (s *sorter[T]) newMerge(runs []run) *merge[T] {
-	m := &merge[T]{compare: s.compare}
-	for i, r := range runs {
-		read := s.codec.reader(bufio.NewReaderSize(io.NewSectionReader(s.file, r.offset, r.size), 16<<10))
-		m.push(&cursor[T]{index: i, left: r.n, next: read})
-	}
-	return m
-}
-
-// all yields the values in order, and empties the merge.
-func (m *merge[T]) all() iter.Seq[T] {
-	return func(yield func(T) bool) {
-		for len(m.cursors) > 0 {
-			c := m.cursors[0]
-			if !yield(c.value) {
-				return
-			}
-			if m.advance(c) {
-				heap.Fix(m, 0)
-			} else {
-				heap.Pop(m)
-			}
+// nextHeld returns a function that returns what is held, in order.
+func (s *sorter[T]) nextHeld() func(*packed) error {
+	i := 0
+	return func(r *packed) error {
+		if i == len(s.held) {
+			return io.EOF
 		}
+		*r = s.packed(s.held[i])
+		i++
+		return nil
 	}
-}
-
-func (m *merge[T]) push(c *cursor[T]) {
-	if m.advance(c) {
-		heap.Push(m, c)
-	}
-}
-
-// advance reads the cursor's next value and reports whether there is one.
-func (m *merge[T]) advance(c *cursor[T]) bool {
-	if c.left == 0 {
-		return false
-	}
-	c.left--
-	var err error
-	if c.value, err = c.next(); err != nil && m.err == nil {
-		m.err = fmt.Errorf("reading back a temporary file: %w", err)
-	}
-	return err == nil
 }
 
 // close removes the file.
@@ -233,43 +292,164 @@ func (s *sorter[T]) close() {
 	}
 }
 
-// cursor is the next value of one run.
-type cursor[T any] struct {
-	index int
-	value T
-	left  int // values behind this one
-	next  func() (T, error)
+// newMerge makes a merge of runs.
+func (s *sorter[T]) newMerge(runs []run) *merge {
+	m := &merge{order: s.order}
+	for i, r := range runs {
+		read := &runReader{file: s.file, run: r, buffer: make([]byte, 0, runBuffer)}
+		m.push(&cursor{index: i, next: read.next})
+	}
+	return m
 }
 
-// merge is a heap of cursors.
-type merge[T any] struct {
-	compare func(a, b T) int
-	cursors []*cursor[T]
+// merge is a heap of cursors: none comes before the first.
+type merge struct {
+	order   func(a, b packed) int
+	cursors []*cursor
 	err     error // the first one of reading
 }
 
-func (m *merge[T]) Len() int { return len(m.cursors) }
-func (m *merge[T]) Less(i, j int) bool {
+// cursor is the next record of one run.
+type cursor struct {
+	packed
+	index int
+	next  func(*packed) error // io.EOF behind the last
+}
+
+// all yields the records in order, and empties the merge.
+func (m *merge) all() iter.Seq[packed] {
+	return func(yield func(packed) bool) {
+		for r := m.first(); r != nil; r = m.next() {
+			if !yield(*r) {
+				return
+			}
+		}
+	}
+}
+
+// first returns the first record, valid until next is called; nil when there
+// is none, or the merge has failed.
+func (m *merge) first() *packed {
+	if len(m.cursors) == 0 || m.err != nil {
+		return nil
+	}
+	return &m.cursors[0].packed
+}
+
+// next drops the first record and returns the one that comes then.
+func (m *merge) next() *packed {
+	if !m.advance(m.cursors[0]) {
+		last := len(m.cursors) - 1
+		m.cursors[0], m.cursors = m.cursors[last], m.cursors[:last]
+	}
+	m.down(0)
+	return m.first()
+}
+
+// push takes a cursor that has not begun.
+func (m *merge) push(c *cursor) {
+	if !m.advance(c) {
+		return
+	}
+	m.cursors = append(m.cursors, c)
+	for i := len(m.cursors) - 1; i > 0; {
+		parent := (i - 1) / 2
+		if !m.less(i, parent) {
+			break
+		}
+		m.cursors[i], m.cursors[parent] = m.cursors[parent], m.cursors[i]
+		i = parent
+	}
+}
+
+// down moves the i-th cursor to its place among those behind it.
+func (m *merge) down(i int) {
+	for {
+		least := i
+		for child := 2*i + 1; child <= 2*i+2 && child < len(m.cursors); child++ {
+			if m.less(child, least) {
+				least = child
+			}
+		}
+		if least == i {
+			return
+		}
+		m.cursors[i], m.cursors[least] = m.cursors[least], m.cursors[i]
+		i = least
+	}
+}
+
+func (m *merge) less(i, j int) bool {
 	a, b := m.cursors[i], m.cursors[j]
-	c := m.compare(a.value, b.value)
+	if a.prefix != b.prefix {
+		return a.prefix < b.prefix
+	}
+	c := m.order(a.packed, b.packed)
 	return c < 0 || c == 0 && a.index < b.index
 }
-func (m *merge[T]) Swap(i, j int) { m.cursors[i], m.cursors[j] = m.cursors[j], m.cursors[i] }
-func (m *merge[T]) Push(x any)    { m.cursors = append(m.cursors, x.(*cursor[T])) }
-func (m *merge[T]) Pop() any {
-	last := m.cursors[len(m.cursors)-1]
-	m.cursors = m.cursors[:len(m.cursors)-1]
-	return last
+
+// advance reads the cursor's next record and reports whether there is one.
+func (m *merge) advance(c *cursor) bool {
+	err := c.next(&c.packed)
+	if err == io.EOF {
+		return false
+	}
+	m.fail(err)
+	return err == nil
 }
 
-// countingWriter counts what is written.
-type countingWriter struct {
-	w io.Writer
-	n int64
+func (m *merge) fail(err error) {
+	if err != nil && m.err == nil {
+		m.err = fmt.Errorf("reading back a temporary file: %w", err)
+	}
 }
 
-func (c *countingWriter) Write(p []byte) (int, error) {
-	n, err := c.w.Write(p)
-	c.n += int64(n)
-	return n, err
+// runReader reads the records of a run.
+type runReader struct {
+	file   io.ReaderAt
+	run    run    // what is left of it in the file
+	buffer []byte // as it was read last
+	b      []byte // what is left of it
+	sum    uint32 // of what was read
+}
+
+// next sets rec to the next record, valid until it is called again.
+func (r *runReader) next(rec *packed) error {
+	if r.run.n == 0 {
+		if len(r.b) > 0 || r.run.size > 0 || r.sum != r.run.sum {
+			return errDamaged
+		}
+		return io.EOF
+	}
+	r.run.n--
+	if len(r.b) < r.run.longest && r.run.size > 0 {
+		if err := r.fill(); err != nil {
+			return err
+		}
+	}
+	n, i := binary.Uvarint(r.b)
+	key, j := binary.Uvarint(r.b[max(0, i):])
+	head := i + j
+	if i <= 0 || j <= 0 || n > uint64(len(r.b)-head) || key > n {
+		return errDamaged
+	}
+	*rec = newPacked(r.b[head:head+int(n)], int(key))
+	r.b = r.b[head+int(n):]
+	return nil
+}
+
+// fill reads on, at least a record if so much is left.
+func (r *runReader) fill() error {
+	have := len(r.b)
+	size := int(min(int64(max(runBuffer, r.run.longest)), int64(have)+r.run.size))
+	buffer := slices.Grow(r.buffer[:0], size)[:size]
+	copy(buffer, r.b)
+	if _, err := r.file.ReadAt(buffer[have:], r.run.offset); err != nil {
+		return fmt.Errorf("%w (%w)", errDamaged, err)
+	}
+	r.sum = crc32.Update(r.sum, castagnoli, buffer[have:])
+	r.run.offset += int64(size - have)
+	r.run.size -= int64(size - have)
+	r.buffer, r.b = buffer, buffer
+	return nil
 }
