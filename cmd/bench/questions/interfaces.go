@@ -1,6 +1,7 @@
 package questions
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/csv"
 	"errors"
@@ -73,12 +74,11 @@ func readSubnets(name string) (map[string]string, error) {
 	if name == "" {
 		return nil, errors.New("no file of subnets; give a CSV file of interface_id,subnet_id")
 	}
-	f, err := os.Open(name)
+	text, err := os.ReadFile(name)
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
-	subnets, err := parseSubnets(f)
+	subnets, err := parseSubnets(bytes.NewReader(text))
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
