@@ -273,7 +273,7 @@ func (d *parquetDecoder) add(f *footer, l *leaf, p column, rules valueRules) (*p
 	if n := len(d.spare); n > 0 {
 		c, d.spare = d.spare[n-1], d.spare[:n-1]
 	} else {
-		c = &parquetColumn{names: &d.values.names, pages: &d.pages}
+		c = &parquetColumn{number: len(d.columns), names: &d.values.names, pages: &d.pages}
 	}
 	c.use(l, p, rules)
 	d.columns = append(d.columns, c)

@@ -125,6 +125,7 @@ func (c *cells) fail(i int, err error) {
 // parquetColumn reads the values of one column, across its pages and row
 // groups.
 type parquetColumn struct {
+	number int // among the columns of a decoder
 	leaf   *leaf
 	column column
 	rules  valueRules
@@ -488,7 +489,7 @@ func (c *parquetColumn) readDictionary(h *format.PageHeader, body []byte) (err e
 		}
 		done += m
 	}
-	c.entries, c.whole = n, bytes.Count(c.dictionary.state, isPresent) == n
+	c.entries, c.whole = n, bytes.Count(c.dictionary.state, []byte{present}) == n
 	return nil
 }
 

@@ -47,7 +47,7 @@ type hybrid struct {
 	width  uint8
 	left   uint64 // values of the run at hand
 	value  uint32 // of each, when packed is nil
-	packed []byte
+	packed []byte // and some bytes behind it, for loads of eight bytes
 	bit    uint64 // of packed
 }
 
@@ -77,7 +77,7 @@ func (h *hybrid) run() error {
 		groups = uint64(len(h.data))
 	}
 	size := min(groups*uint64(h.width), uint64(len(h.data)))
-	h.left, h.packed, h.bit = groups*8, h.data[:size:size], 0
+	h.left, h.packed, h.bit = groups*8, h.data[:min(size+8, uint64(len(h.data)))], 0
 	if h.width > 0 { // the last group may lack the bytes that nobody needs
 		h.left = min(h.left, size*8/uint64(h.width))
 	}
@@ -126,20 +126,39 @@ func (h *hybrid) fill(out []uint32) error {
 }
 
 // unpack reads len(out) values of a run that is packed.
+//
+// Up to 14 bits, which is most of what flow logs have, four values come out of
+// one load of eight bytes, whatever the bit that they begin at.
 func (h *hybrid) unpack(out []uint32) {
-	mask := uint64(1)<<h.width - 1
+	h.left -= uint64(len(out))
 	width, bit, data := uint64(h.width), h.bit, h.packed
-	i := 0
-	for ; i < len(out) && bit>>3+8 <= uint64(len(data)); i++ {
-		out[i] = uint32(binary.LittleEndian.Uint64(data[bit>>3:]) >> (bit & 7) & mask)
+	mask := uint32(1<<width - 1)
+	loads := uint64(0) // where the last load of eight bytes may begin, and one
+	if len(data) >= 8 {
+		loads = uint64(len(data)) - 7
+	}
+	if width <= 14 {
+		for ; len(out) >= 4 && bit>>3 < loads; out = out[4:] {
+			v := binary.LittleEndian.Uint64(data[bit>>3:]) >> (bit & 7)
+			out[0] = uint32(v) & mask
+			v >>= width & 63
+			out[1] = uint32(v) & mask
+			v >>= width & 63
+			out[2] = uint32(v) & mask
+			v >>= width & 63
+			out[3] = uint32(v) & mask
+			bit += 4 * width
+		}
+	}
+	for ; len(out) > 0 && bit>>3 < loads; out = out[1:] {
+		out[0] = uint32(binary.LittleEndian.Uint64(data[bit>>3:])>>(bit&7)) & mask
 		bit += width
 	}
-	for ; i < len(out); i++ {
+	for i := range out {
 		out[i] = uint32(bitsAt(data, bit, h.width))
 		bit += width
 	}
 	h.bit = bit
-	h.left -= uint64(len(out))
 }
 
 // delta reads numbers of which the differences are stored, in blocks of
