@@ -78,7 +78,7 @@ func (a *assembler) advance(seen int64) {
 	}
 	for a.stock+step <= seen {
 		a.stock += step
-		if len(a.collector.groups) == 0 && len(a.pending) == 0 {
+		if a.collector.groups.n == 0 && len(a.pending) == 0 {
 			a.stock = seen / step * step // nothing to do on the way
 		}
 		a.takeStock(a.stock)

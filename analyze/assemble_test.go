@@ -87,13 +87,13 @@ func TestOrderedLogIsForgotten(t *testing.T) {
 				if !yield(&rs[i], nil) {
 					return
 				}
-				n = max(n, len(a.collector.groups)+len(a.pending))
+				n = max(n, a.collector.groups.n+len(a.pending))
 			}
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if left := len(a.collector.groups) + len(a.pending) + len(a.collector.fresh); left != 0 {
+		if left := a.collector.groups.n + len(a.pending) + len(a.collector.fresh); left != 0 {
 			t.Errorf("%d groups and legs are left at the end", left)
 		}
 		return n

@@ -23,11 +23,26 @@ var WantFields = flow.Fields(
 // order.
 type collector struct {
 	interfaces map[string]*Interface
-	groups     map[groupKey]*group
+	groups     *groupTable
 	fresh      []*group // those whose endpoints portMeaning has not learned
 	coverage   Coverage
 	// closed is the time before which connections were already taken out.
 	closed int64
+
+	// due holds the groups of one connection each by when they can be over:
+	// lists, by the number of the stock (see stockOf). inParts holds the
+	// others, which each stock looks at.
+	due     map[int64]*group
+	inParts []*group
+
+	// The record before, which often has the same interface and flow log.
+	last struct {
+		iface *Interface
+		log   string
+		hash  uint32
+	}
+	legs    []Leg    // the rest of what newLeg allocated
+	windows []window // the rest of what keep allocated
 }
 
 // groupKey is a five-tuple, either way round, as one interface saw it.
@@ -38,11 +53,25 @@ type groupKey struct {
 
 // A group holds the records of one groupKey.
 type group struct {
-	key      groupKey
-	headers  []header // the header addresses seen, usually one pair
-	windows  []window
-	firstEnd int64 // the earliest end of a window
-	fresh    bool  // waits in collector.fresh
+	key     groupKey
+	headers []header // the header addresses seen, usually one pair
+	windows []window
+	// first is where windows begins: most groups have no more.
+	first [2]window
+
+	// What is known of windows. Unless parts is set, they are surely of one
+	// connection, of one flow log, and none of it is over before lastEnd.
+	firstStart, firstEnd, lastEnd int64
+	firstClose                    int64 // the earliest end of one with FIN or RST; forever if there is none
+	lastSYN                       int64 // the latest start of one with SYN
+	log                           uint32
+	parts                         bool
+
+	fresh   bool   // waits in collector.fresh
+	queued  bool   // is in a list of collector.due
+	listed  bool   // is in collector.inParts
+	removed bool   // is over, and queued still
+	next    *group // in its list of collector.due
 }
 
 // header holds the packets' addresses on the side of tuple.Src and on the
@@ -112,8 +141,14 @@ type Interface struct {
 	GatewayID   string
 	NATEvidence string
 
+	number int // in the order of appearance
+	rank   int // in the order of IDs, as of the last stock
+
 	named   map[flow.Addr]int // addresses that flow-direction or a snapshot makes the interface's own, by records
-	seen    map[flow.Addr]int // the addresses first seen, by five-tuples
+	seen    map[flow.Addr]int // the addresses first seen, by five-tuples; while nothing is named
+	// lastNamed was named again times after it was counted.
+	lastNamed flow.Addr
+	again     int
 	foreign int               // egress records whose header source is somebody else
 	settled int               // how many addresses settle went by
 }
@@ -121,7 +156,8 @@ type Interface struct {
 func newCollector() *collector {
 	return &collector{
 		interfaces: map[string]*Interface{},
-		groups:     map[groupKey]*group{},
+		groups:     newGroupTable(),
+		due:        map[int64]*group{},
 	}
 }
 
@@ -153,21 +189,28 @@ func (c *collector) add(r *flow.Record) {
 	g := c.group(iface, tuple)
 	w := window{
 		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
-		log: hash(r.FlowLogID), header: c.header(g, r, forward), forward: forward,
+		log: c.logOf(r), header: c.header(g, r, forward), forward: forward,
 		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
 	}
-	if len(g.windows) == 0 || w.end < g.firstEnd {
-		g.firstEnd = w.end
-	}
-	g.windows = append(g.windows, w)
+	g.add(w)
+	c.queue(g)
 	if w.end < c.closed {
 		c.coverage.Late++
 	}
 	iface.learn(r)
 }
 
+// logOf returns the hash of the ID of the record's flow log.
+func (c *collector) logOf(r *flow.Record) uint32 {
+	if c.last.log != r.FlowLogID || c.last.hash == 0 {
+		c.last.log, c.last.hash = r.FlowLogID, hash(r.FlowLogID)
+	}
+	return c.last.hash
+}
+
 func reasonOf(r *flow.Record) rejectReason {
 	switch r.RejectReason {
+	case "":
 	case "BPA":
 		return reasonBPA
 	case "EC":
@@ -188,10 +231,13 @@ func (c *collector) span(r *flow.Record) {
 
 func (c *collector) iface(r *flow.Record) *Interface {
 	id := r.Interface()
-	i := c.interfaces[id]
-	if i == nil {
-		i = &Interface{ID: id, named: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
-		c.interfaces[id] = i
+	i := c.last.iface
+	if i == nil || i.ID != id {
+		if i = c.interfaces[id]; i == nil {
+			i = &Interface{ID: id, number: len(c.interfaces), named: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
+			c.interfaces[id] = i
+		}
+		c.last.iface = i
 	}
 	i.SubnetID = max(i.SubnetID, r.SubnetID)
 	i.VPCID = max(i.VPCID, r.VPCID)
@@ -200,16 +246,75 @@ func (c *collector) iface(r *flow.Record) *Interface {
 }
 
 func (c *collector) group(i *Interface, t flow.Tuple) *group {
-	k := groupKey{i, t}
-	g := c.groups[k]
-	if g == nil {
-		g = &group{key: k, fresh: true}
-		c.groups[k] = g
+	g, made := c.groups.get(groupKey{i, t})
+	if made {
+		g.fresh = true
 		c.fresh = append(c.fresh, g)
 		i.see(t.Src)
 		i.see(t.Dst)
 	}
 	return g
+}
+
+// stockOf is the number of the first stock that a connection is over at which
+// ended at the time end.
+func stockOf(end int64) int64 { return (end+stillOpen)/step + 1 }
+
+// queue puts the group where the stock looks for it. One that goes on stays
+// where it was put by its first record, and is moved when it is come to.
+func (c *collector) queue(g *group) {
+	switch {
+	case g.parts && !g.listed:
+		g.listed = true
+		c.inParts = append(c.inParts, g)
+	case !g.parts && !g.queued:
+		n := stockOf(g.lastEnd)
+		g.queued, g.next = true, c.due[n]
+		c.due[n] = g
+	}
+}
+
+// takeDue takes the groups out of the queues that may hold connections that
+// ended before limit, the time of a stock less stillOpen.
+func (c *collector) takeDue(limit int64) []*group {
+	var due []*group
+	if limit == forever {
+		c.groups.all(func(g *group) { due = append(due, g) })
+		return due
+	}
+	for n, g := range c.due {
+		if n*step > limit+stillOpen {
+			continue
+		}
+		delete(c.due, n)
+		for next := g; next != nil; {
+			g, next = next, next.next
+			g.queued = false
+			switch {
+			case g.removed:
+				c.groups.recycle(g)
+			case g.parts:
+			case g.lastEnd < limit:
+				due = append(due, g)
+			default:
+				c.queue(g)
+			}
+		}
+	}
+	for _, g := range c.inParts {
+		if g.firstEnd < limit {
+			due = append(due, g)
+		}
+	}
+	return due
+}
+
+// drop forgets a group that has no windows any more.
+func (c *collector) drop(g *group) {
+	c.groups.remove(g)
+	if g.removed = true; !g.queued {
+		c.groups.recycle(g)
+	}
 }
 
 // settle gives header addresses numbers that do not depend on the order of
@@ -252,12 +357,32 @@ func (c *collector) header(g *group, r *flow.Record, forward bool) int32 {
 func (i *Interface) learn(r *flow.Record) {
 	switch r.Direction {
 	case flow.Egress:
-		i.named[r.Src]++
+		i.name(r.Src)
 		if r.PktSrc.IsValid() && r.PktSrc != r.Src {
 			i.foreign++
 		}
 	case flow.Ingress:
-		i.named[r.Dst]++
+		i.name(r.Dst)
+	}
+}
+
+// name counts an address that the log names as the interface's own. It is
+// mostly the same one.
+func (i *Interface) name(a flow.Addr) {
+	if a == i.lastNamed {
+		i.again++
+		return
+	}
+	i.countAgain()
+	i.lastNamed = a
+	i.named[a]++
+}
+
+// countAgain brings named up to date.
+func (i *Interface) countAgain() {
+	if i.again > 0 {
+		i.named[i.lastNamed] += i.again
+		i.again = 0
 	}
 }
 
@@ -266,6 +391,9 @@ func (i *Interface) learn(r *flow.Record) {
 const seenAddrs = 1024
 
 func (i *Interface) see(a flow.Addr) {
+	if len(i.named) > 0 {
+		return // nobody asks for it any more
+	}
 	if _, ok := i.seen[a]; ok || len(i.seen) < seenAddrs {
 		i.seen[a]++
 	}
@@ -280,6 +408,7 @@ func (i *Interface) learned() bool { return i.own == nil || i.settled != len(i.n
 // each family, the address that most five-tuples share; of two such, the
 // private one.
 func (i *Interface) settle() {
+	i.countAgain()
 	i.own = map[flow.Addr]bool{}
 	for a := range i.named {
 		i.own[a] = true
@@ -321,5 +450,9 @@ func isPrivate(a flow.Addr) bool { return a.Netip().IsPrivate() }
 
 // sortedInterfaces returns the interfaces by ID.
 func (c *collector) sortedInterfaces() []*Interface {
-	return slices.SortedFunc(maps.Values(c.interfaces), func(a, b *Interface) int { return cmp.Compare(a.ID, b.ID) })
+	sorted := slices.SortedFunc(maps.Values(c.interfaces), func(a, b *Interface) int { return cmp.Compare(a.ID, b.ID) })
+	for rank, i := range sorted {
+		i.rank = rank
+	}
+	return sorted
 }

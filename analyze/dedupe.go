@@ -15,16 +15,38 @@ import (
 // and 600 s, say) that overlap in time, those of the finer log stay: within
 // one flow log the windows of a direction do not overlap.
 func dedupe(ws []window) ([]window, int) {
-	slices.SortFunc(ws, window.compare)
 	n := len(ws)
+	if byTimes(ws) {
+		if !severalLogs(ws) {
+			return ws, 0
+		}
+	} else {
+		slices.SortFunc(ws, window.compare)
+	}
 	ws = slices.CompactFunc(ws, func(a, b window) bool {
 		return a.start == b.start && a.end == b.end && a.forward == b.forward && a.action == b.action &&
 			a.packets == b.packets && a.bytes == b.bytes && a.sameHeader(b)
 	})
-	if logs := logsOf(ws); len(logs) > 1 {
-		ws = preferFiner(ws, logs)
+	if severalLogs(ws) {
+		ws = preferFiner(ws, logsOf(ws))
 	}
 	return ws, n - len(ws)
+}
+
+// byTimes reports whether the windows are in order by their times alone, and
+// so no two of them are equal.
+func byTimes(ws []window) bool {
+	for i := 1; i < len(ws); i++ {
+		a, b := &ws[i-1], &ws[i]
+		if a.start > b.start || a.start == b.start && (a.end > b.end || a.end == b.end && (!a.forward || b.forward)) {
+			return false
+		}
+	}
+	return true
+}
+
+func severalLogs(ws []window) bool {
+	return slices.ContainsFunc(ws, func(w window) bool { return w.log != ws[0].log })
 }
 
 // logsOf returns the flow logs in ws, the preferred first: with header

@@ -77,7 +77,7 @@ func (w Way) Packets() uint64 { return w.Accepted + w.Rejected }
 // Bytes counts the bytes that arrived at the interface, passed or not.
 func (w Way) Bytes() uint64 { return w.AcceptedBytes + w.RejectedBytes }
 
-func (w *Way) add(v window) {
+func (w *Way) add(v *window) {
 	if v.action == flow.Reject {
 		w.Rejected += v.packets
 		w.RejectedBytes += v.bytes
@@ -99,29 +99,34 @@ func (w *Way) add(v window) {
 
 // close takes out the connections that ended before limit, as legs in a fixed
 // order. All records that end before seen must have come; whoever needs
-// nothing more to come calls it with forever.
+// nothing more to come calls it with forever. The interfaces' ranks must be
+// up to date.
 func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	c.closed = limit
 	c.learn(seen, p)
-	var due []*group
-	for _, g := range c.groups {
-		if g.firstEnd < limit {
-			due = append(due, g)
-		}
-	}
+	due := c.takeDue(limit)
 	slices.SortFunc(due, func(a, b *group) int { return compareKeys(a.key, b.key) })
-	var legs []*Leg
+	legs := make([]*Leg, 0, len(due))
 	for _, g := range due {
 		g.settle()
 		var dropped int
 		g.windows, dropped = dedupe(g.windows)
 		c.coverage.Duplicates += dropped
 		c.coverage.Records -= dropped
-		legs = append(legs, g.close(limit, seen, p)...)
+		if !g.parts {
+			legs = append(legs, c.leg(g, g.windows, 0, p))
+			c.drop(g)
+			continue
+		}
+		legs = append(legs, c.closeParts(g, limit, seen, p)...)
 		if len(g.windows) == 0 {
-			delete(c.groups, g.key)
+			c.drop(g)
+		} else if !g.parts {
+			g.listed = false
+			c.queue(g)
 		}
 	}
+	c.inParts = slices.DeleteFunc(c.inParts, func(g *group) bool { return g.removed || !g.listed })
 	return legs
 }
 
@@ -141,20 +146,23 @@ func (c *collector) learn(seen int64, p *portMeaning) {
 }
 
 func compareKeys(a, b groupKey) int {
-	return cmp.Or(cmp.Compare(a.iface.ID, b.iface.ID), a.tuple.Compare(b.tuple))
+	if a.iface != b.iface {
+		return cmp.Compare(a.iface.rank, b.iface.rank)
+	}
+	return a.tuple.Compare(b.tuple)
 }
 
-// close takes the connections that ended before limit out of the group, split
+// closeParts takes the connections that ended before limit out of the group, split
 // by header addresses and in time. One that is followed by nothing but
 // rejected packets stays until these are over: they may be its own.
-func (g *group) close(limit, seen int64, p *portMeaning) []*Leg {
+func (c *collector) closeParts(g *group, limit, seen int64, p *portMeaning) []*Leg {
 	var legs []*Leg
 	var open []window
 	for h, ws := range g.byHeader() {
 		parts := splitReuse(ws, g.key.tuple.Proto)
 		for k, part := range parts {
 			if lastEnd(part) < limit && !(k+1 < len(parts) && trailing(parts[k+1], limit, seen)) {
-				legs = append(legs, g.leg(part, h, p))
+				legs = append(legs, c.leg(g, part, h, p))
 			} else {
 				open = append(open, part...)
 			}
@@ -163,11 +171,9 @@ func (g *group) close(limit, seen int64, p *portMeaning) []*Leg {
 	slices.SortFunc(legs, func(a, b *Leg) int {
 		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Start, b.Start))
 	})
-	g.windows, g.firstEnd = open, 0
-	for i, w := range open {
-		if i == 0 || w.end < g.firstEnd {
-			g.firstEnd = w.end
-		}
+	g.windows, g.parts = g.windows[:0], false
+	for _, w := range open {
+		g.add(w)
 	}
 	return legs
 }
@@ -265,30 +271,70 @@ func (w window) hasSYN() bool { return w.flags.Has(flow.SYN) && !w.flags.Has(flo
 
 func (w window) closes() bool { return w.flags&(flow.FIN|flow.RST) != 0 }
 
-// leg builds one leg from the windows of one connection.
-func (g *group) leg(ws []window, h int, p *portMeaning) *Leg {
-	head := flow.Tuple{Src: g.key.tuple.Src, Dst: g.key.tuple.Dst, SrcPort: g.key.tuple.SrcPort, DstPort: g.key.tuple.DstPort, Proto: g.key.tuple.Proto}
+// leg builds one leg from the windows of one connection, which it copies.
+func (c *collector) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
+	head := g.key.tuple
 	if h < len(g.headers) {
 		head.Src, head.Dst = g.headers[h].src, g.headers[h].dst
 	}
 	forward, evidence := initiator(g.key.iface, g.key.tuple, head, ws, p)
-	l := &Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence}
+	l := c.newLeg()
+	*l = Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence, windows: c.keep(ws)}
 	if !forward {
 		l.Header, l.Seen = l.Header.Reverse(), l.Seen.Reverse()
-	}
-	l.windows = ws // the group does not need them any more
-	for i := range ws {
-		ws[i].forward = ws[i].forward == forward
+		for i := range l.windows {
+			l.windows[i].forward = !l.windows[i].forward
+		}
 	}
 	l.sum()
 	return l
+}
+
+// Legs and windows are allocated many at once: there are millions, and they
+// come and go together. One that is kept for long is to be cloned, or it
+// keeps its neighbours.
+const (
+	legChunk    = 128
+	windowChunk = 1024
+)
+
+func (c *collector) newLeg() *Leg {
+	if len(c.legs) == 0 {
+		c.legs = make([]Leg, legChunk)
+	}
+	l := &c.legs[0]
+	c.legs = c.legs[1:]
+	return l
+}
+
+// keep copies windows.
+func (c *collector) keep(ws []window) []window {
+	n := len(ws)
+	if n > len(c.windows) {
+		c.windows = make([]window, max(n, windowChunk))
+	}
+	kept := c.windows[:n:n]
+	c.windows = c.windows[n:]
+	copy(kept, ws)
+	return kept
+}
+
+// clone copies the leg with all that it has.
+func (l *Leg) clone() *Leg {
+	if l == nil {
+		return nil
+	}
+	kept := *l
+	kept.windows = slices.Clone(l.windows)
+	return &kept
 }
 
 // sum fills the totals from the windows.
 func (l *Leg) sum() {
 	l.FromInitiator, l.FromResponder = Way{}, Way{}
 	l.Start, l.End = l.windows[0].start, 0
-	for _, w := range l.windows {
+	for i := range l.windows {
+		w := &l.windows[i]
 		if w.forward {
 			l.FromInitiator.add(w)
 		} else {
