@@ -157,7 +157,7 @@ func (a *analysis) add(c *Connection) {
 		a.r.Mappings.add(m)
 	}
 	if a.mayBeFTP(c) {
-		a.waiting.add(c)
+		a.waiting.add(c.clone())
 	} else {
 		a.settle(c, roles{})
 	}
@@ -203,7 +203,7 @@ func (a *analysis) finish(s *assembler) {
 	r.Rules = a.demand.ruleUses()
 	r.Proposal, r.Changes = a.demand.revise(o.Revise, func(id string) bool { return s.collector.interfaces[id] != nil })
 	setProposed(r.Rules, r.Proposal)
-	r.Warnings = slices.Concat(s.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
+	r.Warnings = slices.Concat(s.joiner.topology.snapshotWarning(ifaces), a.attr.staleWarnings(), coverageWarnings(r))
 	r.Warnings = append(r.Warnings, f.warnings()...)
 	r.Findings = findings(r, f, a.hints.found())
 }

@@ -33,7 +33,8 @@ const (
 type assembler struct {
 	ordered   bool
 	collector *collector
-	topology  topology
+	joiner    joiner
+	families  families
 	ports     *portMeaning
 	pending   []*Leg // closed, and waiting for the other legs of their connection
 	stock     int64  // when stock was taken last; a multiple of step
@@ -44,7 +45,7 @@ type assembler struct {
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
-	return &assembler{ordered: o.Ordered, collector: newCollector(), topology: newTopology(o.Network), ports: ports, emit: emit}
+	return &assembler{ordered: o.Ordered, collector: newCollector(), joiner: joiner{topology: newTopology(o.Network)}, ports: ports, emit: emit}
 }
 
 // read takes all records, and hands on all connections.
@@ -97,19 +98,21 @@ func (a *assembler) takeStock(seen int64) {
 	ifaces := a.collector.sortedInterfaces()
 	for _, i := range ifaces {
 		if i.learned() {
-			a.topology.describe(i)
+			a.joiner.topology.describe(i)
 			i.settle()
 		}
 	}
-	legs := joinStragglers(append(a.pending, a.collector.close(limit, seen, a.ports)...))
-	agree(legs)
-	byIface := map[*Interface][]*Leg{}
+	a.families.of(append(a.pending, a.collector.close(limit, seen, a.ports)...))
+	a.families.joinStragglers()
+	a.families.agree()
+	legs := a.families.legs
+	byIface := make([][]*Leg, len(ifaces))
 	for _, l := range legs {
-		byIface[l.Interface] = append(byIface[l.Interface], l)
+		byIface[l.Interface.rank] = append(byIface[l.Interface.rank], l)
 	}
-	findNATs(a.topology, ifaces, byIface)
+	findNATs(a.joiner.topology, ifaces, byIface)
 	a.pending = nil
-	for _, c := range join(a.topology, legs) {
+	for _, c := range a.joiner.join(legs) {
 		if c.lastEnd() < complete {
 			a.emit(c)
 		} else {
@@ -124,8 +127,10 @@ func (a *assembler) takeStock(seen int64) {
 // lastEnd is when the last of the connection's legs ended.
 func (c *Connection) lastEnd() int64 {
 	end := int64(0)
-	for _, l := range c.legs() {
-		end = max(end, l.End)
+	for _, l := range [...]*Leg{c.Client, c.Inside, c.Outside, c.Server} {
+		if l != nil {
+			end = max(end, l.End)
+		}
 	}
 	return end
 }

@@ -46,7 +46,7 @@ func assign(rows, cols []int, pairs []pairing, unmatched float64) [][]portion {
 		if rowPairs[p.i] > 1 || colPairs[p.j] > 1 || rows[p.i] > 1 || cols[p.j] > 1 {
 			contested = append(contested, p)
 		} else if p.cost < unmatched {
-			portions[k] = portion{p.j, 1, 1 / (1 + math.Exp(p.cost-unmatched))}
+			portions[k] = portion{p.j, 1, matchedAlone(p.cost, unmatched)}
 			out[p.i] = portions[k : k+1 : k+1]
 		}
 	}
@@ -58,6 +58,10 @@ func assign(rows, cols []int, pairs []pairing, unmatched float64) [][]portion {
 	}
 	return out
 }
+
+// matchedAlone is the probability of a match of one with one, which nothing
+// else competes with.
+func matchedAlone(cost, unmatched float64) float64 { return 1 / (1 + math.Exp(cost-unmatched)) }
 
 // distinct sorts pairings, and keeps the cheapest of each row and column.
 func distinct(pairs []pairing) []pairing {

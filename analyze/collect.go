@@ -67,11 +67,12 @@ type group struct {
 	log                           uint32
 	parts                         bool
 
-	fresh   bool   // waits in collector.fresh
-	queued  bool   // is in a list of collector.due
-	listed  bool   // is in collector.inParts
-	removed bool   // is over, and queued still
-	next    *group // in its list of collector.due
+	accepted bool   // a window of it was
+	fresh    bool   // waits in collector.fresh
+	queued   bool   // is in a list of collector.due
+	listed   bool   // is in collector.inParts
+	removed  bool   // is over, and queued still
+	next     *group // in its list of collector.due
 }
 
 // header holds the packets' addresses on the side of tuple.Src and on the
@@ -144,13 +145,13 @@ type Interface struct {
 	number int // in the order of appearance
 	rank   int // in the order of IDs, as of the last stock
 
-	named   map[flow.Addr]int // addresses that flow-direction or a snapshot makes the interface's own, by records
-	seen    map[flow.Addr]int // the addresses first seen, by five-tuples; while nothing is named
+	named map[flow.Addr]int // addresses that flow-direction or a snapshot makes the interface's own, by records
+	seen  map[flow.Addr]int // the addresses first seen, by five-tuples; while nothing is named
 	// lastNamed was named again times after it was counted.
 	lastNamed flow.Addr
 	again     int
-	foreign int               // egress records whose header source is somebody else
-	settled int               // how many addresses settle went by
+	foreign   int // egress records whose header source is somebody else
+	settled   int // how many addresses settle went by
 }
 
 func newCollector() *collector {
@@ -194,6 +195,10 @@ func (c *collector) add(r *flow.Record) {
 	}
 	g.add(w)
 	c.queue(g)
+	if w.action != flow.Reject && !g.accepted {
+		g.accepted = true
+		c.refresh(g)
+	}
 	if w.end < c.closed {
 		c.coverage.Late++
 	}
@@ -248,8 +253,7 @@ func (c *collector) iface(r *flow.Record) *Interface {
 func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	g, made := c.groups.get(groupKey{i, t})
 	if made {
-		g.fresh = true
-		c.fresh = append(c.fresh, g)
+		c.refresh(g)
 		i.see(t.Src)
 		i.see(t.Dst)
 	}
@@ -346,11 +350,16 @@ func (c *collector) header(g *group, r *flow.Record, forward bool) int32 {
 		return int32(i)
 	}
 	g.headers = append(g.headers, h)
+	c.refresh(g)
+	return int32(len(g.headers) - 1)
+}
+
+// refresh has portMeaning learn of the group, again.
+func (c *collector) refresh(g *group) {
 	if !g.fresh {
 		g.fresh = true
 		c.fresh = append(c.fresh, g)
 	}
-	return int32(len(g.headers) - 1)
 }
 
 // learn notes which address the record gives the interface.
@@ -428,6 +437,15 @@ func (i *Interface) settle() {
 	i.own[i.Addr] = true
 	delete(i.own, flow.Addr{})
 	i.settled = len(i.named) + len(i.seen)
+}
+
+// owns reports whether a is an address of the interface's own, as far as that
+// was settled.
+func (i *Interface) owns(a flow.Addr) bool {
+	if len(i.own) == 1 && i.Addr.IsValid() {
+		return a == i.Addr // the usual case, without a map
+	}
+	return i.own[a]
 }
 
 // mostSeen returns the address of a family with the most votes; the zero

@@ -76,7 +76,18 @@ func (c *Connection) best() *Leg {
 	if c.Client != nil && c.Inside != nil && c.Client.lacksWayOf(c.Inside) {
 		return c.Inside
 	}
-	return c.legs()[0]
+	return cmp.Or(c.Client, c.Inside, c.Outside, c.Server)
+}
+
+// clone copies the connection with all that it has.
+func (c *Connection) clone() *Connection {
+	kept := *c
+	kept.Client, kept.Inside, kept.Outside, kept.Server = c.Client.clone(), c.Inside.clone(), c.Outside.clone(), c.Server.clone()
+	kept.Others = slices.Clone(c.Others)
+	for i, l := range c.Others {
+		kept.Others[i] = l.clone()
+	}
+	return &kept
 }
 
 // settle sets what follows from the legs. What was rejected after the end
@@ -89,14 +100,79 @@ func (c *Connection) settle() {
 	}
 }
 
-// join puts the legs of all interfaces together into connections, in time
-// order.
-func join(t topology, legs []*Leg) []*Connection {
-	var clients, servers, inside, outside, unsolicited []*Leg
+// A joiner puts the legs of all interfaces together into connections. It
+// serves for one stock after the other.
+type joiner struct {
+	topology topology
+	families families
+	byStart  []startOf // scratch
+}
+
+// startOf is a connection beside what it is sorted by first.
+type startOf struct {
+	start int64
+	*Connection
+}
+
+// join returns the connections of legs, in time order.
+func (j *joiner) join(legs []*Leg) []*Connection {
+	clients, servers, inside, outside, unsolicited := j.sort(legs)
+	inside, outside, cuts := splitReused(inside, outside)
+	clients = cutClients(clients, cuts)
+	j.families.of(slices.Concat(clients, servers, inside, outside))
+	chunk := make([]Connection, len(j.families.legs)+len(unsolicited))
+	newConnection := func(c Connection) *Connection {
+		made := &chunk[0]
+		chunk = chunk[1:]
+		*made = c
+		return made
+	}
+	cs := make([]*Connection, 0, len(legs))
+	dialled := make([]*Connection, len(clients)) // by the number of the leg
+	for i, l := range clients {
+		dialled[i] = newConnection(Connection{Tuple: l.Header, Client: l})
+		cs = append(cs, dialled[i])
+	}
+	attached := j.attach(dialled, servers, func(c *Connection) **Leg { return &c.Server })
+	for i, l := range servers {
+		if !attached[i] {
+			cs = append(cs, newConnection(Connection{Tuple: l.Header, Server: l}))
+		}
+	}
+	attached = j.attachInside(dialled, inside)
+	for i, l := range inside {
+		if !attached[i] {
+			c := newConnection(Connection{Tuple: l.Header, Inside: l})
+			if !l.HasHeader {
+				c.Tuple.Dst = flow.Addr{}
+			}
+			cs = append(cs, c)
+		}
+	}
+	mapPorts(cs, outside)
+	if rest := leftOver(cs, outside); len(rest) > 0 {
+		mapWithoutInside(j.topology, cs, rest)
+	}
+	for _, l := range leftOver(cs, outside) {
+		cs = append(cs, newConnection(Connection{Tuple: l.Header, Outside: l}))
+	}
+	cs = j.joinServers(cs)
+	for _, l := range unsolicited {
+		cs = append(cs, newConnection(Connection{Tuple: l.Header, Outside: l, Unsolicited: true}))
+	}
+	for _, c := range cs {
+		c.settle()
+	}
+	j.sortConnections(cs)
+	return cs
+}
+
+// sort tells the legs apart by where they were seen.
+func (j *joiner) sort(legs []*Leg) (clients, servers, inside, outside, unsolicited []*Leg) {
 	for _, l := range legs {
 		switch {
 		case l.Interface.NAT:
-			switch natSide(t, l) {
+			switch natSide(j.topology, l) {
 			case insideLeg:
 				inside = append(inside, l)
 			case outsideLeg:
@@ -110,30 +186,26 @@ func join(t topology, legs []*Leg) []*Connection {
 			clients = append(clients, l)
 		}
 	}
-	inside, outside, cuts := splitReused(inside, outside)
-	clients = cutClients(clients, cuts)
-	var cs []*Connection
-	for _, l := range clients {
-		cs = append(cs, &Connection{Tuple: l.Header, Client: l})
-	}
-	cs = attach(cs, servers, func(c *Connection) **Leg { return &c.Server })
-	cs = attach(cs, inside, func(c *Connection) **Leg { return &c.Inside })
-	mapPorts(cs, outside)
-	if rest := leftOver(cs, outside); len(rest) > 0 {
-		mapWithoutInside(t, cs, rest)
-	}
-	for _, l := range leftOver(cs, outside) {
-		cs = append(cs, &Connection{Tuple: l.Header, Outside: l})
-	}
-	for _, l := range unsolicited {
-		cs = append(cs, &Connection{Tuple: l.Header, Outside: l, Unsolicited: true})
-	}
-	cs = joinServers(cs)
+	return clients, servers, inside, outside, unsolicited
+}
+
+// sortConnections sorts by time. Nearly all comparisons are of the starts,
+// which are at hand.
+func (j *joiner) sortConnections(cs []*Connection) {
+	j.byStart = j.byStart[:0]
 	for _, c := range cs {
-		c.settle()
+		j.byStart = append(j.byStart, startOf{c.Start, c})
 	}
-	slices.SortFunc(cs, compareConnections)
-	return cs
+	slices.SortFunc(j.byStart, func(a, b startOf) int {
+		if a.start != b.start {
+			return cmp.Compare(a.start, b.start)
+		}
+		return compareConnections(a.Connection, b.Connection)
+	})
+	for i := range j.byStart {
+		cs[i] = j.byStart[i].Connection
+	}
+	clear(j.byStart)
 }
 
 func compareConnections(a, b *Connection) int {
@@ -143,11 +215,50 @@ func compareConnections(a, b *Connection) int {
 
 // leftOver returns the outside legs that no connection has.
 func leftOver(cs []*Connection, outside []*Leg) []*Leg {
-	taken := map[*Leg]bool{}
+	taken := make(map[*Leg]bool, len(outside))
 	for _, c := range cs {
-		taken[c.Outside] = true
+		if c.Outside != nil {
+			taken[c.Outside] = true
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(outside), func(l *Leg) bool { return taken[l] })
+}
+
+// attach gives each leg to the connection of the same five-tuple and time,
+// in the place that slot names. It tells which legs found one. A connection
+// has the number of its leg at the client's interface.
+func (j *joiner) attach(dialled []*Connection, legs []*Leg, slot func(*Connection) **Leg) []bool {
+	attached := make([]bool, len(legs))
+	if len(legs) == 0 {
+		return attached
+	}
+	offset := legs[0].number // the legs of a kind are numbered one after the other
+	var rows []*Connection
+	var cols []*Leg
+	for i, l := range legs {
+		if j.families.alone(l) {
+			continue
+		}
+		rows, cols = rows[:0], cols[:0]
+		isFirst := true
+		j.families.each(l, func(m *Leg) {
+			switch n := int(m.number - offset); {
+			case m.Header != l.Header:
+			case int(m.number) < len(dialled):
+				rows = append(rows, dialled[m.number])
+			case n >= 0 && n < len(legs):
+				isFirst = isFirst && n >= i
+				cols = append(cols, m)
+			}
+		})
+		if !isFirst || len(rows) == 0 {
+			continue
+		}
+		for k := range attachSame(rows, cols, slot) {
+			attached[cols[k].number-offset] = true
+		}
+	}
+	return attached
 }
 
 // callKey is what stays the same of a connection between the initiator's
@@ -162,39 +273,55 @@ type callKey struct {
 
 func keyOf(t flow.Tuple) callKey { return callKey{t.Src, t.SrcPort, t.DstPort, t.Proto} }
 
-// attach gives each leg to the connection of the same five-tuple and time,
-// in the place that slot names, and makes a new connection of a leg that
-// finds none.
-func attach(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) []*Connection {
-	dialled := slices.DeleteFunc(slices.Clone(cs), func(c *Connection) bool { return c.Client == nil })
-	rows, _ := groupBy(dialled, func(c *Connection) callKey { return keyOf(c.Tuple) })
-	cols, order := groupBy(legs, func(l *Leg) callKey { return keyOf(l.Header) })
-	for _, k := range order {
-		taken := attachSame(rows[k], cols[k], slot)
-		for j, l := range cols[k] {
-			if !taken[j] {
-				c := &Connection{Tuple: l.Header}
-				if l.Interface.NAT && !l.HasHeader {
-					c.Tuple.Dst = flow.Addr{}
-				}
-				*slot(c) = l
-				cs = append(cs, c)
-			}
+// attachInside is attach for legs at the inside of NAT gateways.
+func (j *joiner) attachInside(dialled []*Connection, legs []*Leg) []bool {
+	slot := func(c *Connection) **Leg { return &c.Inside }
+	if !slices.ContainsFunc(legs, func(l *Leg) bool { return !l.HasHeader }) {
+		return j.attach(dialled, legs, slot)
+	}
+	attached := make([]bool, len(legs))
+	index := make(map[callKey]int, len(legs))
+	var cols, rows [][]int // numbers of legs and of connections with one key
+	for i, l := range legs {
+		k, ok := index[keyOf(l.Header)]
+		if !ok {
+			k = len(cols)
+			index[keyOf(l.Header)] = k
+			cols, rows = append(cols, nil), append(rows, nil)
+		}
+		cols[k] = append(cols[k], i)
+	}
+	for i, c := range dialled {
+		if k, ok := index[keyOf(c.Tuple)]; ok {
+			rows[k] = append(rows[k], i)
 		}
 	}
-	return cs
+	for k, is := range cols {
+		same := make([]*Leg, len(is))
+		for n, i := range is {
+			same[n] = legs[i]
+		}
+		calls := make([]*Connection, len(rows[k]))
+		for n, i := range rows[k] {
+			calls[n] = dialled[i]
+		}
+		for n := range attachSame(calls, same, slot) {
+			attached[is[n]] = true
+		}
+	}
+	return attached
 }
 
 // attachSame assigns legs to connections of one key.
 func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (taken map[int]bool) {
+	if len(cs) == 1 && len(legs) == 1 {
+		return attachOnly(cs[0], legs[0], slot)
+	}
 	var pairs []pairing
 	rows, cols := slices.Repeat([]int{1}, len(cs)), slices.Repeat([]int{1}, len(legs))
 	for i, c := range cs {
 		for j, l := range legs {
-			if (l.HasHeader || !l.Interface.NAT) && l.Header.Dst != c.Tuple.Dst {
-				continue
-			}
-			if cost := roadCost(c.Client, l); cost < aloneCost {
+			if cost := attachCost(c, l); cost < aloneCost {
 				pairs = append(pairs, pairing{i, j, cost})
 			}
 		}
@@ -210,6 +337,29 @@ func attachSame(cs []*Connection, legs []*Leg, slot func(*Connection) **Leg) (ta
 		}
 	}
 	return taken
+}
+
+// only is the taken of attachOnly.
+var only = map[int]bool{0: true}
+
+// attachOnly decides the usual case, that there is one of either: what assign
+// would.
+func attachOnly(c *Connection, l *Leg, slot func(*Connection) **Leg) (taken map[int]bool) {
+	cost := attachCost(c, l)
+	if cost >= aloneCost {
+		return nil
+	}
+	*slot(c) = l
+	c.attached = matchedAlone(cost, aloneCost)
+	return only
+}
+
+// attachCost is the cost of giving the leg to a connection of its key.
+func attachCost(c *Connection, l *Leg) float64 {
+	if (l.HasHeader || !l.Interface.NAT) && l.Header.Dst != c.Tuple.Dst {
+		return aloneCost
+	}
+	return roadCost(c.Client, l)
 }
 
 // maxRoadCost bounds what different counts cost at two interfaces of one
@@ -228,25 +378,18 @@ func roadCost(first, next *Leg) float64 {
 
 // joinServers gives legs at servers' interfaces to the connections that came
 // there through a NAT gateway, by whose address the server knows them.
-func joinServers(cs []*Connection) []*Connection {
+func (j *joiner) joinServers(cs []*Connection) []*Connection {
 	byOutside := map[flow.Tuple][]*Connection{}
 	for _, c := range cs {
-		if c.isServerOnly() {
-			byOutside[c.Tuple] = nil
+		if c.Outside != nil && !j.families.alone(c.Outside) {
+			byOutside[c.Outside.Header] = append(byOutside[c.Outside.Header], c)
 		}
 	}
 	if len(byOutside) == 0 {
 		return cs
 	}
-	for _, c := range cs {
-		if c.Outside != nil && !c.Unsolicited {
-			if _, ok := byOutside[c.Outside.Header]; ok {
-				byOutside[c.Outside.Header] = append(byOutside[c.Outside.Header], c)
-			}
-		}
-	}
 	return slices.DeleteFunc(cs, func(s *Connection) bool {
-		if !s.isServerOnly() {
+		if !s.isServerOnly() || j.families.alone(s.Server) {
 			return false
 		}
 		for _, c := range byOutside[s.Tuple] {

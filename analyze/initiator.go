@@ -2,9 +2,7 @@ package analyze
 
 import (
 	"cmp"
-	"maps"
 	"net/netip"
-	"slices"
 
 	"ephemera/ingest/flow"
 )
@@ -50,7 +48,7 @@ func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning)
 	if s, d := isPrivate(head.Src), isPrivate(head.Dst); s != d {
 		return s, ByTopology
 	}
-	return i.own[seen.Src], ByNothing
+	return i.owns(seen.Src), ByNothing
 }
 
 // initiatorByFlags looks for a SYN without ACK, then for the answer to one.
@@ -100,22 +98,23 @@ func oneWay(ws []window) (one, forward bool) {
 
 // agree turns the legs of one connection at several interfaces the same way
 // round: that of the leg with the strongest evidence.
-func agree(legs []*Leg) {
-	best := map[flow.Tuple]*Leg{}
-	canonical := func(l *Leg) flow.Tuple {
-		t, _ := l.Header.Canonical()
-		return t
-	}
-	for _, l := range legs {
-		if b := best[canonical(l)]; b == nil || l.Initiator < b.Initiator {
-			best[canonical(l)] = l
+func (f *families) agree() {
+	for _, l := range f.legs {
+		if !f.begins(l) || f.alone(l) {
+			continue
 		}
-	}
-	for _, l := range legs {
-		if b := best[canonical(l)]; l.Initiator > b.Initiator && l.Header != b.Header {
-			l.turn(l.Seen.Dst)
-			l.Initiator = b.Initiator
-		}
+		best := l
+		f.each(l, func(m *Leg) {
+			if m.Initiator < best.Initiator {
+				best = m
+			}
+		})
+		f.each(l, func(m *Leg) {
+			if m.Initiator > best.Initiator && m.Header != best.Header {
+				m.turn(m.Seen.Dst)
+				m.Initiator = best.Initiator
+			}
+		})
 	}
 }
 
@@ -123,10 +122,10 @@ func agree(legs []*Leg) {
 // user's word, and by having been seen with many peers.
 type portMeaning struct {
 	control map[uint16]bool
-	peers   map[endpoint]*peerCount
-	ftp     map[pairKey]bool   // who is a client of whom
-	servers map[flow.Addr]bool // who has a control port
-	near    map[netip.Prefix]bool
+	peers   peerTable
+	ftp     map[pairKey]bool      // who is a client of whom
+	servers map[flow.Addr]bool    // who has a control port that something was let through to
+	near    map[netip.Prefix]bool // their neighbourhoods
 }
 
 type endpoint struct {
@@ -135,21 +134,8 @@ type endpoint struct {
 	proto flow.Proto
 }
 
-// peerCount counts the different endpoints that an endpoint talked to, up
-// to a few: more make no difference.
-type peerCount struct {
-	seen [manyPeers]uint64
-	n    int
-	last int64 // when it was last heard of
-}
-
-// manyPeers is how many different peers an endpoint must have had, more
-// than its peer, to be called listening. A client port has one, or a few
-// when it is reused.
-const manyPeers = 4
-
 func newPortMeaning(control []uint16) *portMeaning {
-	p := &portMeaning{control: map[uint16]bool{}, peers: map[endpoint]*peerCount{}, ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}, near: map[netip.Prefix]bool{}}
+	p := &portMeaning{control: map[uint16]bool{}, peers: newPeerTable(), ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}, near: map[netip.Prefix]bool{}}
 	for _, port := range control {
 		p.control[port] = true
 	}
@@ -159,12 +145,12 @@ func newPortMeaning(control []uint16) *portMeaning {
 // learn counts the group's endpoints as each other's peers.
 func (p *portMeaning) learn(g *group) {
 	if len(g.headers) == 0 {
-		p.learnTuple(g.key.tuple, g.firstEnd)
+		p.learnTuple(g.key.tuple, g)
 	}
 	for _, h := range g.headers {
 		t := g.key.tuple
 		t.Src, t.Dst = h.src, h.dst
-		p.learnTuple(t, g.firstEnd)
+		p.learnTuple(t, g)
 	}
 }
 
@@ -174,28 +160,31 @@ const memory = 3600
 
 // forget drops what was last heard of long before the time now, but for those
 // that listen.
-func (p *portMeaning) forget(now int64) {
-	maps.DeleteFunc(p.peers, func(_ endpoint, c *peerCount) bool { return c.n < manyPeers && c.last < now-memory })
-}
+func (p *portMeaning) forget(now int64) { p.peers.forget(now - memory) }
 
-func (p *portMeaning) learnTuple(t flow.Tuple, at int64) {
+func (p *portMeaning) learnTuple(t flow.Tuple, g *group) {
 	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
 		if p.control[t.SrcPort] {
 			t = t.Reverse()
 		}
 		p.ftp[pairKey{t.Src, t.Dst}] = true
-		p.servers[t.Dst] = true
-		p.near[neighbourhoodOf(t.Dst)] = true
+		if g.accepted {
+			p.addServer(t.Dst)
+		}
 	}
-	p.count(destination(t.Reverse()), peerHash(t.Dst, t.DstPort), at)
-	p.count(destination(t), peerHash(t.Src, t.SrcPort), at)
+	p.peers.count(destination(t.Reverse()), peerHash(t.Dst, t.DstPort), g.firstEnd)
+	p.peers.count(destination(t), peerHash(t.Src, t.SrcPort), g.firstEnd)
 }
 
-// peerHash tells peers apart, but for one pair in four billion.
-func peerHash(a flow.Addr, port uint16) uint64 {
-	b := a.Netip().As16()
-	return uint64(port)<<32 | uint64(hash(b[:]))
+func (p *portMeaning) addServer(a flow.Addr) {
+	p.servers[a] = true
+	if n := neighbourhoodOf(a); n.IsValid() {
+		p.near[n] = true
+	}
 }
+
+// peerHash tells peers apart, but for one pair in 2^64.
+func peerHash(a flow.Addr, port uint16) uint64 { return flow.Tuple{Src: a, SrcPort: port}.Hash() }
 
 // hash is FNV-1a: the same in every run, where the order of something
 // depends on it.
@@ -205,19 +194,6 @@ func hash[T string | []byte](text T) uint32 {
 		h = (h ^ uint32(text[i])) * 16777619
 	}
 	return h
-}
-
-func (p *portMeaning) count(e endpoint, peer uint64, at int64) {
-	c := p.peers[e]
-	if c == nil {
-		c = &peerCount{}
-		p.peers[e] = c
-	}
-	c.last = max(c.last, at)
-	if c.n < manyPeers && !slices.Contains(c.seen[:c.n], peer) {
-		c.seen[c.n] = peer
-		c.n++
-	}
 }
 
 // listening compares two endpoints: positive when a is the one that
@@ -245,11 +221,10 @@ func (p *portMeaning) client(t flow.Tuple) int {
 }
 
 func (p *portMeaning) seenWith(e endpoint) int {
-	c := p.peers[e]
-	if c == nil || c.n < manyPeers {
-		return 0
+	if p.peers.listens(e) {
+		return 1
 	}
-	return 1
+	return 0
 }
 
 // wellKnown are services whose port, against a port that is none, names the

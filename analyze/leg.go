@@ -50,6 +50,7 @@ type Leg struct {
 	Opened, HasFlags bool
 
 	windows []window // in time order; forward means from the initiator
+	number  int32    // in families
 }
 
 // Way is one direction of a Leg.
@@ -369,7 +370,7 @@ func (l *Leg) lastAccept() int64 {
 
 // peer returns the far end of the leg as its interface saw it.
 func (l *Leg) peer() flow.Addr {
-	if l.Interface.own[l.Seen.Src] {
+	if l.Interface.owns(l.Seen.Src) {
 		return l.Seen.Dst
 	}
 	return l.Seen.Src
@@ -377,7 +378,7 @@ func (l *Leg) peer() flow.Addr {
 
 // fromOwn returns the two ways by the interface: what left it, what came.
 func (l *Leg) fromOwn() (out, in Way) {
-	if l.Interface.own[l.Seen.Src] {
+	if l.Interface.owns(l.Seen.Src) {
 		return l.FromInitiator, l.FromResponder
 	}
 	return l.FromResponder, l.FromInitiator
@@ -393,9 +394,9 @@ func (l *Leg) lacksWayOf(next *Leg) bool {
 // directionFrom tells the way of a packet relative to the interface.
 func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
 	switch {
-	case i.own[src]:
+	case i.owns(src):
 		return flow.Egress
-	case i.own[dst]:
+	case i.owns(dst):
 		return flow.Ingress
 	}
 	return flow.NoDirection
@@ -403,17 +404,20 @@ func (i *Interface) directionFrom(src, dst flow.Addr) flow.Direction {
 
 // joinStragglers gives packets that came long after a connection was over to
 // its leg: they are of that connection, although silence lies between.
-func joinStragglers(legs []*Leg) []*Leg {
+func (f *families) joinStragglers() {
 	sameTuple := map[groupKey][]*Leg{}
-	for _, l := range legs {
-		if l.mayStraggle() {
+	for _, l := range f.legs {
+		if l.mayStraggle() && !f.alone(l) {
 			sameTuple[l.key()] = nil
 		}
 	}
 	if len(sameTuple) == 0 {
-		return legs
+		return
 	}
-	for _, l := range legs {
+	for _, l := range f.legs {
+		if f.alone(l) {
+			continue
+		}
 		if _, ok := sameTuple[l.key()]; ok {
 			sameTuple[l.key()] = append(sameTuple[l.key()], l)
 		}
@@ -431,7 +435,9 @@ func joinStragglers(legs []*Leg) []*Leg {
 			}
 		}
 	}
-	return slices.DeleteFunc(legs, func(l *Leg) bool { return joined[l] })
+	if len(joined) > 0 {
+		f.of(slices.DeleteFunc(f.legs, func(l *Leg) bool { return joined[l] }))
+	}
 }
 
 func (l *Leg) key() groupKey {

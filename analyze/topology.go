@@ -106,9 +106,10 @@ func (t topology) mayPassNAT(c *Connection) bool {
 // findNATs marks the interfaces that belong to NAT gateways. The snapshot
 // says so; a regional gateway's records carry its ID; egress records with
 // somebody else's header address are translation at work; and without
-// pkt-* fields, connections in that come out again with the same counts.
-func findNATs(t topology, ifaces []*Interface, legs map[*Interface][]*Leg) {
-	for _, i := range ifaces {
+// pkt-* fields, connections in that come out again with the same counts. The
+// legs are those of each interface.
+func findNATs(t topology, ifaces []*Interface, legs [][]*Leg) {
+	for n, i := range ifaces {
 		switch {
 		case i.NAT:
 		case len(i.ID) > 4 && i.ID[:4] == "nat-":
@@ -116,7 +117,7 @@ func findNATs(t topology, ifaces []*Interface, legs map[*Interface][]*Leg) {
 		case i.foreign > 0 && i.InstanceID == "":
 			i.NAT, i.NATEvidence = true, "records leave it with another's address, and no instance owns it"
 		case i.InstanceID == "":
-			if in, out := forwarded(t, i, legs[i]); out >= 3 && 2*out >= in {
+			if in, out := forwarded(t, i, legs[n]); out >= 3 && 2*out >= in {
 				i.NAT, i.NATEvidence = true, "connections into it come out again with the same packets"
 			}
 		}
@@ -132,18 +133,27 @@ func forwarded(t topology, i *Interface, legs []*Leg) (in, out int) {
 		port     uint16
 		on, back uint64
 	}
+	local, locals := make([]bool, len(legs)), 0
+	for k, l := range legs {
+		if local[k] = t.local(i, l.peer()); local[k] {
+			locals++
+		}
+	}
+	if locals == 0 || locals == len(legs) {
+		return locals, 0
+	}
 	twins := map[twin][]int64{}
-	for _, l := range legs {
-		if to, from := l.fromOwn(); !t.local(i, l.peer()) {
+	for k, l := range legs {
+		if to, from := l.fromOwn(); !local[k] {
 			for _, port := range []uint16{l.Seen.SrcPort, l.Seen.DstPort} {
 				k := twin{port, to.Packets(), from.Accepted}
 				twins[k] = append(twins[k], l.Start)
 			}
 		}
 	}
-	for _, l := range legs {
+	for k, l := range legs {
 		to, from := l.fromOwn()
-		if from.Accepted == 0 || !t.local(i, l.peer()) {
+		if from.Accepted == 0 || !local[k] {
 			continue
 		}
 		in++
@@ -174,7 +184,7 @@ func natSide(t topology, l *Leg) side {
 	if peer == l.Seen.Src {
 		own, ownHeader = l.Seen.Dst, l.Header.Dst
 	}
-	translated := ownHeader != own && !l.Interface.own[ownHeader]
+	translated := ownHeader != own && !l.Interface.owns(ownHeader)
 	toServer := l.Seen.Src == own && (l.Initiator == ByControl || l.Initiator == ByClient) // a private gateway's, towards an FTP server
 	if translated && (t.local(l.Interface, peer) || l.HasHeader && isPrivate(peer)) || !l.HasHeader && t.local(l.Interface, peer) && !toServer {
 		l.turn(peer)
