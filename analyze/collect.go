@@ -41,8 +41,9 @@ type collector struct {
 		log   string
 		hash  uint32
 	}
-	legs    []Leg    // the rest of what newLeg allocated
-	windows []window // the rest of what keep allocated
+	sorting []orderedGroup // scratch
+	legs    []Leg          // the rest of what newLeg allocated
+	windows []window       // the rest of what keep allocated
 }
 
 // groupKey is a five-tuple, either way round, as one interface saw it.

@@ -172,8 +172,7 @@ func (p *portMeaning) learnTuple(t flow.Tuple, g *group) {
 			p.addServer(t.Dst)
 		}
 	}
-	p.peers.count(destination(t.Reverse()), peerHash(t.Dst, t.DstPort), g.firstEnd)
-	p.peers.count(destination(t), peerHash(t.Src, t.SrcPort), g.firstEnd)
+	p.peers.count(destination(t.Reverse()), destination(t), g.firstEnd)
 }
 
 func (p *portMeaning) addServer(a flow.Addr) {
@@ -182,9 +181,6 @@ func (p *portMeaning) addServer(a flow.Addr) {
 		p.near[n] = true
 	}
 }
-
-// peerHash tells peers apart, but for one pair in 2^64.
-func peerHash(a flow.Addr, port uint16) uint64 { return flow.Tuple{Src: a, SrcPort: port}.Hash() }
 
 // hash is FNV-1a: the same in every run, where the order of something
 // depends on it.

@@ -106,7 +106,7 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	c.closed = limit
 	c.learn(seen, p)
 	due := c.takeDue(limit)
-	slices.SortFunc(due, func(a, b *group) int { return compareKeys(a.key, b.key) })
+	c.sortGroups(due)
 	legs := make([]*Leg, 0, len(due))
 	for _, g := range due {
 		g.settle()
@@ -129,6 +129,63 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	}
 	c.inParts = slices.DeleteFunc(c.inParts, func(g *group) bool { return g.removed || !g.listed })
 	return legs
+}
+
+// sortGroups puts groups in the order of compareKeys.
+func (c *collector) sortGroups(gs []*group) {
+	c.sorting = c.sorting[:0]
+	for _, g := range gs {
+		c.sorting = append(c.sorting, ordered(g))
+	}
+	slices.SortFunc(c.sorting, func(a, b orderedGroup) int {
+		switch {
+		case a.interfaceAndSource != b.interfaceAndSource:
+			return cmp.Compare(a.interfaceAndSource, b.interfaceAndSource)
+		case a.peer != b.peer:
+			return cmp.Compare(a.peer, b.peer)
+		}
+		return compareKeys(a.key, b.key)
+	})
+	for i := range gs {
+		gs[i] = c.sorting[i].group
+	}
+	clear(c.sorting)
+}
+
+// orderedGroup is a group beside the beginning of its key as two numbers, in
+// the same order: what they tell apart, and that is all IPv4, is compared
+// without going to the group.
+type orderedGroup struct {
+	interfaceAndSource uint64 // rank, and 34 bits of the source
+	peer               uint64 // of an IPv4 source: the destination and the ports
+	*group
+}
+
+func ordered(g *group) orderedGroup {
+	t := g.key.tuple
+	o := orderedGroup{interfaceAndSource: uint64(g.key.iface.rank)<<34 | order34(t.Src), group: g}
+	if t.Src.Is4() {
+		switch v, is4 := t.Dst.As4(); {
+		case is4:
+			o.peer = uint64(v)<<32 | uint64(t.SrcPort)<<16 | uint64(t.DstPort)
+		case order34(t.Dst) > 0:
+			o.peer = math.MaxUint64
+		}
+	}
+	return o
+}
+
+// order34 orders addresses by 34 bits: IPv4 exactly, others before or behind
+// them.
+func order34(a flow.Addr) uint64 {
+	v, is4 := a.As4()
+	switch {
+	case is4:
+		return 1<<32 | uint64(v)
+	case a.Compare(flow.AddrFrom4(0)) < 0:
+		return 0
+	}
+	return 2 << 32
 }
 
 // forever is later than every record.

@@ -203,23 +203,76 @@ func outsideTraces(legs []*Leg) []*trace {
 	})
 }
 
+// traces makes the traces of n members, which are in order of time.
 func traces(n int, of func(int) trace) []*trace {
-	all := make([]*trace, 0, n)
-	byKey := make(map[traceKey]*trace, n)
+	all := make([]trace, 0, n) // never grows, so that its traces stay where they are
+	number, first := make([]int32, n), make(map[uint64]int32, n)
 	for k := range n {
-		tr := of(k)
-		tr.read()
-		same := byKey[tr.traceKey]
-		if same == nil {
-			same = &tr
-			byKey[tr.traceKey] = same
-			all = append(all, same)
+		t := of(k)
+		t.read()
+		i, ok := first[t.hash()]
+		if !ok {
+			i = int32(len(all))
+			first[t.hash()] = i
+			all = append(all, t)
 		}
-		same.members = append(same.members, k)
+		number[k] = i
 	}
-	slices.SortStableFunc(all, func(a, b *trace) int { return cmp.Compare(a.start, b.start) })
-	return all
+	members := grouped(number, len(all))
+	sorted := make([]*trace, len(all))
+	for i := range all {
+		sorted[i] = &all[i]
+		sorted[i].members = members.of(int32(i))
+	}
+	byStart := func(a, b *trace) int { return cmp.Compare(a.start, b.start) }
+	if !slices.IsSortedFunc(sorted, byStart) {
+		slices.SortStableFunc(sorted, byStart)
+	}
+	return sorted
 }
+
+// hash is the key in one number; two that share one, of 2^64, would be taken
+// for equals.
+func (k traceKey) hash() uint64 {
+	h := k.server.Hash(0) ^ k.windows
+	if k.nat != nil {
+		h += uint64(k.nat.number+1) << 32
+	}
+	if k.stand {
+		h ^= 1
+	}
+	if k.gateway != "" {
+		h = mix(h ^ uint64(hash(k.gateway)))
+	}
+	return mix(h)
+}
+
+// A grouping holds the members of groups in one slice.
+type grouping struct {
+	all          []int
+	begins, ends []int32
+}
+
+// grouped puts 0, 1, 2 ... into groups by their numbers, which are below n.
+func grouped(numbers []int32, n int) grouping {
+	g := grouping{make([]int, len(numbers)), make([]int32, n), make([]int32, n)}
+	for _, i := range numbers {
+		g.ends[i]++
+	}
+	for i := 1; i < n; i++ {
+		g.begins[i] = g.ends[i-1]
+		g.ends[i] += g.ends[i-1]
+	}
+	next := slices.Clone(g.begins)
+	for k, i := range numbers {
+		g.all[next[i]] = k
+		next[i]++
+	}
+	return g
+}
+
+// of returns the members of a group, in order.
+func (g *grouping) of(i int32) []int { return g.all[g.begins[i]:g.ends[i]:g.ends[i]] }
 
 func sizes(ts []*trace) []int {
 	ns := make([]int, len(ts))
@@ -232,11 +285,9 @@ func sizes(ts []*trace) []int {
 // mapSame assigns the outside legs of one key. Within a class of connections
 // of which the log tells the same, one is as good as the other.
 func mapSame(cs []*Connection, legs []*Leg, t topology) {
-	slices.SortStableFunc(cs, func(a, b *Connection) int {
-		return cmp.Or(cmp.Compare(a.near().Start, b.near().Start), a.Tuple.Compare(b.Tuple))
-	})
-	slices.SortStableFunc(legs, func(a, b *Leg) int {
-		return cmp.Or(cmp.Compare(a.Start, b.Start), a.Header.Compare(b.Header), cmp.Compare(a.Interface.ID, b.Interface.ID))
+	sortBy(cs, func(c *Connection) int64 { return c.near().Start }, func(a, b *Connection) int { return a.Tuple.Compare(b.Tuple) })
+	sortBy(legs, func(l *Leg) int64 { return l.Start }, func(a, b *Leg) int {
+		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Interface.ID, b.Interface.ID))
 	})
 	rows, cols := insideTraces(cs, t), outsideTraces(legs)
 	taken := make([]int, len(cols))
@@ -250,6 +301,29 @@ func mapSame(cs []*Connection, legs []*Leg, t topology) {
 				taken[p.col]++
 			}
 		}
+	}
+}
+
+// sortBy sorts by a time, then by compare, and keeps equals in their order. It
+// looks at each value's time once.
+func sortBy[T any](vs []T, time func(T) int64, compare func(a, b T) int) {
+	type timed struct {
+		time  int64
+		value T
+		index int
+	}
+	ts := make([]timed, len(vs))
+	for i, v := range vs {
+		ts[i] = timed{time(v), v, i}
+	}
+	slices.SortFunc(ts, func(a, b timed) int {
+		if a.time != b.time {
+			return cmp.Compare(a.time, b.time)
+		}
+		return cmp.Or(compare(a.value, b.value), cmp.Compare(a.index, b.index))
+	})
+	for i := range ts {
+		vs[i] = ts[i].value
 	}
 }
 
@@ -273,6 +347,9 @@ func (c *Connection) mapTo(legs []*Leg, cols []*trace, row *trace, ps []portion,
 	c.Mapping = min(1, own)
 	if c.Inside != nil && c.Client != nil {
 		c.Mapping *= c.attached
+	}
+	if len(ps) == 1 && len(cols[col].members) == 1 {
+		return // nothing else fits
 	}
 	near := slices.DeleteFunc(slices.Clone(ps), func(p portion) bool { return prob(p) <= nearProbability*own })
 	slices.SortStableFunc(near, func(a, b portion) int { return cmp.Compare(prob(b), prob(a)) })
@@ -304,6 +381,16 @@ func (t *trace) totals() totals {
 	return totals{t.to.packets, t.to.bytes, t.back.packets, t.back.bytes, t.server}
 }
 
+// hash is the totals in one number; two that share one, of 2^64, would be
+// compared in vain.
+func (t totals) hash() uint64 {
+	h := t.server.Hash(0)
+	for _, x := range [...]uint64{t.to, t.toBytes, t.back, t.backBytes} {
+		h = mix(h ^ x)
+	}
+	return h
+}
+
 // A pairer finds the pairings of traces of both sides, in order of their
 // start, that are worth weighing.
 type pairer struct {
@@ -317,46 +404,87 @@ type pairer struct {
 func nearPairs(rows, cols []*trace) []pairing {
 	p := pairer{rows: rows, cols: cols}
 	rowDone, colDone := make([]bool, len(rows)), make([]bool, len(cols))
-	named := !slices.ContainsFunc(rows, func(r *trace) bool { return !r.server.IsValid() })
-	equal := make(map[totals][]int, len(cols))
-	twin := make(map[traceKey]int, len(cols))
-	for j, l := range cols {
-		k := l.totals()
-		equal[k] = append(equal[k], j)
-		twin[traceKey{server: l.server, windows: l.windows}] = j
-		if !named {
-			k.server = flow.Addr{}
-			equal[k] = append(equal[k], j)
-		}
-	}
-	rank := map[totals]int{}
+	equal, twin := p.index()
+	rank := make([]int, len(equal.number))
 	for i, r := range rows {
-		k := r.totals()
-		if j, ok := twin[traceKey{server: r.server, windows: r.windows}]; ok {
-			p.pair(i, j)
+		alike := -1
+		if j, ok := twin[traceKey{server: r.server, windows: r.windows}.hash()]; ok {
+			if p.fits(i, j) {
+				p.pairs = append(p.pairs, pairing{i, j, 0}) // which is what all windows alike cost
+			}
+			rowDone[i], colDone[j], alike = true, true, j
+		}
+		n, ok := equal.number[r.totals().hash()]
+		if !ok {
+			continue
+		}
+		for _, j := range around(equal.members.of(n), p.colStart, r.start, rank[n]) {
+			if j != alike {
+				p.pair(i, j)
+			}
 			rowDone[i], colDone[j] = true, true
 		}
-		for _, j := range around(equal[k], p.colStart, r.start, rank[k]) {
-			p.pair(i, j)
-			rowDone[i], colDone[j] = true, true
-		}
-		rank[k]++
+		rank[n]++
 	}
 	p.pairRest(rowDone, colDone)
 	return p.pairs
 }
 
+// equals finds the columns of equal totals, by the hash of these.
+type equals struct {
+	number  map[uint64]int32
+	members grouping
+}
+
+// index makes the indices of the columns: by their totals, and by all their
+// windows, of which the last one of several counts.
+func (p *pairer) index() (equal equals, twin map[uint64]int) {
+	unnamed := slices.ContainsFunc(p.rows, func(r *trace) bool { return !r.server.IsValid() })
+	equal.number, twin = make(map[uint64]int32, len(p.cols)), make(map[uint64]int, len(p.cols))
+	var numbers []int32
+	var cols []int
+	add := func(j int, k totals) {
+		n, ok := equal.number[k.hash()]
+		if !ok {
+			n = int32(len(equal.number))
+			equal.number[k.hash()] = n
+		}
+		numbers, cols = append(numbers, n), append(cols, j)
+	}
+	for j, l := range p.cols {
+		k := l.totals()
+		add(j, k)
+		twin[traceKey{server: l.server, windows: l.windows}.hash()] = j
+		if unnamed { // rows without a server look for totals without one
+			k.server = flow.Addr{}
+			add(j, k)
+		}
+	}
+	equal.members = grouped(numbers, len(equal.number))
+	for i, k := range equal.members.all {
+		equal.members.all[i] = cols[k]
+	}
+	return equal, twin
+}
+
 func (p *pairer) colStart(j int) int64 { return p.cols[j].start }
 
-func (p *pairer) pair(i, j int) {
+// fits reports whether the server and the gateway, as far as they are known,
+// allow the pairing.
+func (p *pairer) fits(i, j int) bool {
 	r, c := p.rows[i], p.cols[j]
 	if r.server.IsValid() && r.server != c.server {
+		return false
+	}
+	g := c.nat.GatewayID
+	return r.gateway == "" || g == "" || r.gateway == g
+}
+
+func (p *pairer) pair(i, j int) {
+	if !p.fits(i, j) {
 		return
 	}
-	if g := c.nat.GatewayID; r.gateway != "" && g != "" && r.gateway != g {
-		return
-	}
-	if cost := translationCost(r, c); cost < aloneCost {
+	if cost := translationCost(p.rows[i], p.cols[j]); cost < aloneCost {
 		p.pairs = append(p.pairs, pairing{i, j, cost})
 	}
 }

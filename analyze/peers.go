@@ -26,21 +26,27 @@ type peerCount struct {
 
 func newPeerTable() peerTable { return peerTable{slots: make([]peerCount, 1024)} }
 
-func (e endpoint) hash() uint64 { return peerHash(e.addr, e.port) ^ uint64(e.proto)*0x9e3779b97f4a7c15 }
-
-// find returns the place of an endpoint, taken or not.
-func (t *peerTable) find(e endpoint) *peerCount {
+// find returns the place of an endpoint, taken or not. Its hash is that of its
+// address and port.
+func (t *peerTable) find(e endpoint, hash uint64) *peerCount {
 	mask := uint64(len(t.slots) - 1)
-	for i := e.hash() & mask; ; i = (i + 1) & mask {
+	for i := hash & mask; ; i = (i + 1) & mask {
 		if c := &t.slots[i]; c.n == 0 || c.endpoint == e {
 			return c
 		}
 	}
 }
 
-// count notes that the endpoint talked to a peer, at a time in Unix seconds.
-func (t *peerTable) count(e endpoint, peer uint64, at int64) {
-	c := t.find(e)
+// count notes that two endpoints talked to each other, at a time in Unix
+// seconds. Two peers that share a hash, of 2^64, would be taken for one.
+func (t *peerTable) count(a, b endpoint, at int64) {
+	x, y := a.addr.Hash(a.port), b.addr.Hash(b.port)
+	t.countPeer(a, x, y, at)
+	t.countPeer(b, y, x, at)
+}
+
+func (t *peerTable) countPeer(e endpoint, hash, peer uint64, at int64) {
+	c := t.find(e, hash)
 	if c.n == 0 {
 		*c = peerCount{endpoint: e, n: 1, last: at, seen: [manyPeers]uint64{peer}}
 		if t.n++; 4*t.n > 3*len(t.slots) {
@@ -55,7 +61,7 @@ func (t *peerTable) count(e endpoint, peer uint64, at int64) {
 	}
 }
 
-func (t *peerTable) listens(e endpoint) bool { return t.find(e).n >= manyPeers }
+func (t *peerTable) listens(e endpoint) bool { return t.find(e, e.addr.Hash(e.port)).n >= manyPeers }
 
 // forget drops what was last heard of before a time, but for those that
 // listen.
@@ -69,7 +75,7 @@ func (t *peerTable) rebuild(size int, keep func(*peerCount) bool) {
 	*t = peerTable{slots: make([]peerCount, size)}
 	for i := range old {
 		if c := &old[i]; c.n > 0 && keep(c) {
-			*t.find(c.endpoint) = *c
+			*t.find(c.endpoint, c.endpoint.addr.Hash(c.endpoint.port)) = *c
 			t.n++
 		}
 	}

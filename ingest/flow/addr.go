@@ -42,6 +42,10 @@ func (a Addr) IsValid() bool { return a != Addr{} }
 // Is4 reports whether a is an IPv4 address.
 func (a Addr) Is4() bool { return a.hi == 0 && a.lo>>32 == 0xffff }
 
+// As4 returns an IPv4 address as a big-endian number; ok is false when a is
+// none.
+func (a Addr) As4() (v uint32, ok bool) { return uint32(a.lo), a.Is4() }
+
 // Netip returns a as a netip.Addr; the zero Addr gives the invalid one.
 func (a Addr) Netip() netip.Addr {
 	if !a.IsValid() {

@@ -51,10 +51,11 @@ func (t Tuple) Hash() uint64 {
 // HashEitherWay is a hash that t and its reverse have in common, the same in
 // every run.
 func (t Tuple) HashEitherWay() uint64 {
-	return mix(t.Src.hash(t.SrcPort) + t.Dst.hash(t.DstPort) + uint64(t.Proto))
+	return mix(t.Src.Hash(t.SrcPort) + t.Dst.Hash(t.DstPort) + uint64(t.Proto))
 }
 
-func (a Addr) hash(port uint16) uint64 { return mix(a.lo^uint64(port)<<40) ^ a.hi*0x9e3779b97f4a7c15 }
+// Hash is a hash of an address and a port, the same in every run.
+func (a Addr) Hash(port uint16) uint64 { return mix(a.lo^uint64(port)<<40) ^ a.hi*0x9e3779b97f4a7c15 }
 
 // mix is the finalizer of SplitMix64: every bit of x changes about half of
 // the result's. Source: Steele, Lea, Flood, "Fast splittable pseudorandom
