@@ -157,7 +157,7 @@ func (a *analysis) add(c *Connection) {
 		a.r.Mappings.add(m)
 	}
 	if a.mayBeFTP(c) {
-		a.waiting.add(c.clone())
+		a.waiting.add(c)
 	} else {
 		a.settle(c, roles{})
 	}

@@ -79,17 +79,6 @@ func (c *Connection) best() *Leg {
 	return cmp.Or(c.Client, c.Inside, c.Outside, c.Server)
 }
 
-// clone copies the connection with all that it has.
-func (c *Connection) clone() *Connection {
-	kept := *c
-	kept.Client, kept.Inside, kept.Outside, kept.Server = c.Client.clone(), c.Inside.clone(), c.Outside.clone(), c.Server.clone()
-	kept.Others = slices.Clone(c.Others)
-	for i, l := range c.Others {
-		kept.Others[i] = l.clone()
-	}
-	return &kept
-}
-
 // settle sets what follows from the legs. What was rejected after the end
 // does not prolong a connection.
 func (c *Connection) settle() {
@@ -110,7 +99,8 @@ type joiner struct {
 
 // startOf is a connection beside what it is sorted by first.
 type startOf struct {
-	start int64
+	start  int64
+	source uint64 // the beginning of its tuple
 	*Connection
 }
 
@@ -189,16 +179,19 @@ func (j *joiner) sort(legs []*Leg) (clients, servers, inside, outside, unsolicit
 	return clients, servers, inside, outside, unsolicited
 }
 
-// sortConnections sorts by time. Nearly all comparisons are of the starts,
-// which are at hand.
+// sortConnections sorts by compareConnections. Nearly all comparisons are of
+// the starts and the sources, which are at hand.
 func (j *joiner) sortConnections(cs []*Connection) {
 	j.byStart = j.byStart[:0]
 	for _, c := range cs {
-		j.byStart = append(j.byStart, startOf{c.Start, c})
+		j.byStart = append(j.byStart, startOf{c.Start, order34(c.Tuple.Src), c})
 	}
 	slices.SortFunc(j.byStart, func(a, b startOf) int {
-		if a.start != b.start {
+		switch {
+		case a.start != b.start:
 			return cmp.Compare(a.start, b.start)
+		case a.source != b.source:
+			return cmp.Compare(a.source, b.source)
 		}
 		return compareConnections(a.Connection, b.Connection)
 	})

@@ -349,8 +349,7 @@ func (c *collector) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
 }
 
 // Legs and windows are allocated many at once: there are millions, and they
-// come and go together. One that is kept for long is to be cloned, or it
-// keeps its neighbours.
+// come and go together.
 const (
 	legChunk    = 128
 	windowChunk = 1024
@@ -375,16 +374,6 @@ func (c *collector) keep(ws []window) []window {
 	c.windows = c.windows[n:]
 	copy(kept, ws)
 	return kept
-}
-
-// clone copies the leg with all that it has.
-func (l *Leg) clone() *Leg {
-	if l == nil {
-		return nil
-	}
-	kept := *l
-	kept.windows = slices.Clone(l.windows)
-	return &kept
 }
 
 // sum fills the totals from the windows.
