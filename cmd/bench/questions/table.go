@@ -37,8 +37,7 @@ type table[K comparable] struct {
 
 	batch   [batchLen]waiting[K]
 	waiting int
-	touched [batchLen]slot
-	sink    K // of touched entries, so that touching is not left out
+	sink    uint64 // of what was touched, so that touching is not left out
 }
 
 // slot is a hash's upper 32 bits and the number of an entry; 0 is empty. The
@@ -61,6 +60,9 @@ type waiting[K comparable] struct {
 	hash uint64
 	entry[K]
 }
+
+// tag is what a slot keeps of the hash.
+func (w *waiting[K]) tag() uint32 { return uint32(w.hash >> 32) }
 
 const (
 	batchLen  = 64
@@ -101,11 +103,11 @@ func (t *table[K]) flush() {
 	}
 	batch := t.batch[:t.waiting]
 	for i := range batch {
-		t.touched[i] = t.index[uint32(batch[i].hash>>32)>>t.shift]
+		t.sink += uint64(t.index[batch[i].tag()>>t.shift])
 	}
 	for i := range batch {
-		if s := t.touched[i]; s != 0 {
-			t.sink = t.at(s.number()).key
+		if number := t.likely(batch[i].tag()); number != 0 {
+			t.sink += t.at(number).sums.records
 		}
 	}
 	for i := range batch {
@@ -114,9 +116,19 @@ func (t *table[K]) flush() {
 	t.waiting = 0
 }
 
+// likely returns the number of the first entry whose key has a hash, or 0.
+func (t *table[K]) likely(hash uint32) int {
+	for i := hash >> t.shift; ; i++ {
+		s := t.index[int(i)&(len(t.index)-1)]
+		if s == 0 || s.hash() == hash {
+			return s.number()
+		}
+	}
+}
+
 // put adds w to the entry of its key.
 func (t *table[K]) put(w *waiting[K]) {
-	hash := uint32(w.hash >> 32)
+	hash := w.tag()
 	for i := hash >> t.shift; ; i++ {
 		at := &t.index[int(i)&(len(t.index)-1)]
 		if *at == 0 {
