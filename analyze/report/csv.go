@@ -3,13 +3,11 @@ package report
 import (
 	"cmp"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strconv"
 	"strings"
 
@@ -95,30 +93,35 @@ func writeTo(name string, write func(io.Writer) error) error {
 	return errors.Join(write(f), f.Close())
 }
 
+// fullBuffer is how many bytes of rows are written at once.
+const fullBuffer = 32 << 10
+
 func (t table) writeCSV(w io.Writer) error {
-	out := csv.NewWriter(w)
-	cells := make([]string, len(t.columns))
+	var b []byte
 	for i, c := range t.columns {
-		cells[i] = c.name
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = appendCell(b, c.name)
 	}
-	if err := out.Write(cells); err != nil {
-		return err
-	}
-	for row := range t.rows {
-		if err := out.Write(t.csvRow(cells, row)); err != nil {
-			return err
+	b = append(b, '\n')
+	for range t.rows {
+		for i, c := range t.cells {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = c.csv(b)
+		}
+		b = append(b, '\n')
+		if len(b) >= fullBuffer {
+			if _, err := w.Write(b); err != nil {
+				return err
+			}
+			b = b[:0]
 		}
 	}
-	out.Flush()
-	return out.Error()
-}
-
-// csvRow fills cells with the columns of row.
-func (t table) csvRow(cells []string, row reflect.Value) []string {
-	for i, c := range t.columns {
-		cells[i] = neutralise(c.text(row))
-	}
-	return cells
+	_, err := w.Write(b)
+	return err
 }
 
 // neutralise puts an apostrophe before a cell that a spreadsheet would run

@@ -324,19 +324,21 @@ func (t table) writeRows(out *bufio.Writer, most int) error {
 		names[i] = c.name
 	}
 	out.WriteString(fmt.Sprintf(`{"total": %d, "columns": ["%s"], "rows": [`, t.total, strings.Join(names, `", "`)))
+	var line []byte
 	n := 0
-	for row := range t.rows {
+	for range t.rows {
 		if n == most {
 			break
 		}
 		if n > 0 {
 			out.WriteByte(',')
 		}
-		line, err := appendList([]byte{'\n'}, len(t.columns), func(b []byte, i int) ([]byte, error) {
-			if t.columns[i].isEmpty(row) {
+		var err error
+		line, err = appendList(append(line[:0], '\n'), len(t.cells), func(b []byte, i int) ([]byte, error) {
+			if t.cells[i].empty() {
 				return append(b, "null"...), nil
 			}
-			return appendJSON(b, row.Field(t.columns[i].field))
+			return t.cells[i].json(b)
 		})
 		if err != nil {
 			return fmt.Errorf("row %d: %w", n, err)

@@ -16,7 +16,7 @@ import (
 // so that two reports can be compared line by line. Names are those of the
 // CSV columns. Lists are never null, and what is not known is left out.
 func WriteJSON(w io.Writer, r *analyze.Result) error {
-	out := bufio.NewWriter(w)
+	out := bufio.NewWriterSize(w, fullBuffer)
 	out.WriteByte('{')
 	byName := map[string]table{}
 	for _, t := range tables(r) {
@@ -32,7 +32,7 @@ func WriteJSON(w io.Writer, r *analyze.Result) error {
 		separator = ","
 		var err error
 		if t, ok := byName[c.name]; ok {
-			err = writeItems(out, t.rowJSON(), t.rows)
+			err = t.writeJSON(out)
 		} else {
 			err = writeMember(out, v.Field(c.field))
 		}
@@ -44,9 +44,33 @@ func WriteJSON(w io.Writer, r *analyze.Result) error {
 	return cmp.Or(r.Err(), out.Flush())
 }
 
-// rowJSON returns appendJSON for the rows of t.
-func (t table) rowJSON() func([]byte, reflect.Value) ([]byte, error) {
-	return func(b []byte, v reflect.Value) ([]byte, error) { return appendObject(b, t.columns, v) }
+// writeJSON writes the rows of t as a list.
+func (t table) writeJSON(out *bufio.Writer) error {
+	return writeItems(out, func(b []byte, _ reflect.Value) ([]byte, error) { return t.appendRow(b) }, t.rows)
+}
+
+// appendRow appends the row that t is at as appendObject does.
+func (t table) appendRow(b []byte) ([]byte, error) {
+	start := len(b)
+	for i := range t.cells {
+		c := &t.cells[i]
+		if c.empty() {
+			continue
+		}
+		separator := ", "
+		if len(b) == start {
+			separator = "{"
+		}
+		b = append(append(b, separator...), c.key...)
+		var err error
+		if b, err = c.json(b); err != nil {
+			return nil, fmt.Errorf("%s: %w", t.columns[i].name, err)
+		}
+	}
+	if len(b) == start {
+		b = append(b, '{')
+	}
+	return append(b, '}'), nil
 }
 
 // writeMember writes a list with an item a line, and anything else on one.
@@ -66,15 +90,17 @@ func writeMember(out *bufio.Writer, v reflect.Value) error {
 }
 
 func writeItems(out *bufio.Writer, item func([]byte, reflect.Value) ([]byte, error), items iter.Seq[reflect.Value]) error {
-	separator, n := "[", 0
+	var line []byte
+	separator, n := "[\n  ", 0
 	for v := range items {
-		line, err := item(nil, v)
-		if err != nil {
+		var err error
+		if line, err = item(append(line[:0], separator...), v); err != nil {
 			return fmt.Errorf("row %d: %w", n, err)
 		}
-		out.WriteString(separator + "\n  ")
-		out.Write(line)
-		separator, n = ",", n+1
+		if _, err := out.Write(line); err != nil {
+			return err
+		}
+		separator, n = ",\n  ", n+1
 	}
 	if n == 0 {
 		out.WriteString("[]")

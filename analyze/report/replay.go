@@ -23,8 +23,7 @@ func WriteReplayJSON(w io.Writer, r *analyze.Replay) error {
 		return err
 	}
 	out.WriteString("{\n \"counts\": " + string(counts) + ",\n \"changed\": ")
-	t := newTable("changed", r.Changed)
-	if err := writeItems(out, t.rowJSON(), t.rows); err != nil {
+	if err := newTable("changed", r.Changed).writeJSON(out); err != nil {
 		return err
 	}
 	out.WriteString("\n}\n")

@@ -19,8 +19,11 @@ type table struct {
 	name    string // in JSON
 	file    string // of the CSV file, without its ending
 	columns []column
+	cells   []cell // the columns of the row that rows is at
 	total   int
-	rows    iter.Seq[reflect.Value]
+	// rows yields the place of the row, always the same, whenever another row
+	// is in it.
+	rows iter.Seq[reflect.Value]
 }
 
 // column is one field of a row type.
@@ -48,16 +51,22 @@ func tables(r *analyze.Result) []table {
 const changesTable = "rule_changes"
 
 func newTable[T any](name string, rows *analyze.Rows[T]) table {
-	return table{
-		name: name, file: name, columns: columnsOf(reflect.TypeFor[T]()), total: rows.Len(),
+	row := new(T)
+	v := reflect.ValueOf(row).Elem()
+	t := table{
+		name: name, file: name, columns: columnsOf(v.Type()), total: rows.Len(),
 		rows: func(yield func(reflect.Value) bool) {
-			for row := range rows.All() {
-				if !yield(reflect.ValueOf(&row).Elem()) {
+			for *row = range rows.All() {
+				if !yield(v) {
 					return
 				}
 			}
 		},
 	}
+	for _, c := range t.columns {
+		t.cells = append(t.cells, newCell(c, v))
+	}
+	return t
 }
 
 // in names another file for the table than its own.
