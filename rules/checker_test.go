@@ -154,7 +154,7 @@ func TestCheckerAgainstCheck(t *testing.T) {
 		shared = max(shared, len(checkers[0].answers))
 	}
 	for _, kind := range []string{"0 false false", "1 false false", "2 false false", "0 true false", "1 true false", "1 false true", "0 false true", "0 true true"} {
-		if kinds[kind] < 50 {
+		if kinds[kind] < 50 && !testing.Short() {
 			t.Errorf("%d packets of the kind %q (verdicts, unknown, named); want more: %v", kinds[kind], kind, kinds)
 		}
 	}
