@@ -113,7 +113,7 @@ func (e *explainer) fromInside(client, server *rules.Interface) {
 	default:
 		e.note("the route to %s leads to %s", e.t.Dst, route.Target)
 	}
-	p := pointsOf[openerOf(e.t)]
+	p := openerOf(e.t).points()
 	e.step(p[0], client.ID, flow.Egress, e.t, false)
 	switch {
 	case server != nil:
@@ -142,7 +142,7 @@ func (e *explainer) throughNAT(g *rules.NATGateway) {
 	}
 	outside := e.t
 	outside.Src, outside.SrcPort = own, e.natPort
-	p := pointsOf[openerOf(e.t)]
+	p := openerOf(e.t).points()
 	e.step(p[1], id, flow.Ingress, e.t, false)
 	e.step(p[2], id, flow.Egress, outside, false)
 	e.step(p[5], id, flow.Ingress, outside.Reverse(), true)
@@ -157,7 +157,7 @@ func (e *explainer) fromOutside(server *rules.Interface) {
 		e.trace.Dropped = "a NAT gateway forwards nothing that answers nothing; the log says ACCEPT all the same"
 		return
 	}
-	p := pointsOf[openerOf(e.t)]
+	p := openerOf(e.t).points()
 	e.step(p[3], server.ID, flow.Ingress, e.t, false)
 	e.step(p[4], server.ID, flow.Egress, e.t.Reverse(), true)
 }

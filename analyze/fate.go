@@ -25,15 +25,15 @@ type stop struct {
 	fromInitiator bool
 }
 
-func (s stop) way() Way {
-	switch {
-	case s.leg == nil:
-		return Way{}
-	case s.fromInitiator:
-		return s.leg.FromInitiator
+func (s stop) way() *Way {
+	if s.leg == nil {
+		return &unseen
 	}
-	return s.leg.FromResponder
+	return s.leg.wayFrom(s.fromInitiator)
 }
+
+// unseen is the way of a leg that the log lacks.
+var unseen Way
 
 // An opener is the end of FTP that opened a connection. A connection knows its
 // initiator and its responder only; which of them is the FTP client, its
@@ -47,13 +47,18 @@ const (
 	byServer opener = true // a data connection in active mode
 )
 
-// pointsOf names the points of the ways of both openers, in the order in which
+// points names the points of the way of a connection, in the order in which
 // the first packet and its answer pass: initiator, inside and outside of a NAT
 // gateway, responder, and back.
-var pointsOf = map[opener][8]Point{
-	byClient: {P1, P2, P3, NoPoint, NoPoint, P4, P5, P6},
-	byServer: {NoPoint, P4, P5, P6, P1, P2, P3, NoPoint},
+func (by opener) points() [maxStops]Point {
+	if by == byServer {
+		return [...]Point{NoPoint, P4, P5, P6, P1, P2, P3, NoPoint}
+	}
+	return [...]Point{P1, P2, P3, NoPoint, NoPoint, P4, P5, P6}
 }
+
+// maxStops is the most stops of one way.
+const maxStops = 8
 
 // place names the stop as died_at does: an interface of the VPC that is the
 // far end is the server's.
@@ -67,12 +72,16 @@ func (s stop) place() string {
 // stops returns the points of the connection's way in the order in which
 // the first packet and its answer pass them. A point whose leg the log lacks
 // has a nil leg.
-func (c *Connection) stops(by opener) []stop {
+func (c *Connection) stops(by opener) []stop { return c.appendStops(make([]stop, 0, maxStops), by) }
+
+// appendStops is stops for those who have a place for them, which need not be
+// allocated for every connection.
+func (c *Connection) appendStops(s []stop, by opener) []stop {
 	if c.Unsolicited {
-		return []stop{{P4, c.Outside, true}, {P3, c.Outside, false}}
+		return append(s, stop{P4, c.Outside, true}, stop{P3, c.Outside, false})
 	}
-	p := pointsOf[by]
-	s := []stop{{p[0], c.Client, true}}
+	p := by.points()
+	s = append(s, stop{p[0], c.Client, true})
 	if c.NAT() != nil {
 		s = append(s, stop{p[1], c.Inside, true}, stop{p[2], c.Outside, true})
 	}
@@ -87,7 +96,8 @@ func (c *Connection) stops(by opener) []stop {
 
 // point returns the point at which the leg saw the given way.
 func (c *Connection) point(l *Leg, fromInitiator bool, by opener) Point {
-	for _, s := range c.stops(by) {
+	var stops [maxStops]stop
+	for _, s := range c.appendStops(stops[:0], by) {
 		if s.leg == l && s.fromInitiator == fromInitiator {
 			return s.point
 		}

@@ -69,17 +69,15 @@ func (p *pickers) addServer(c *Connection, r roles) {
 	s.Add(c.Start, c.Tuple.DstPort, c.Tuple.Hash())
 }
 
-// add counts a connection at a filter.
-func (p *pickers) add(k slotKey, c *Connection, h hop, id uint64) {
-	if k.chosenBy != ChosenClient || !h.passed {
-		return
-	}
+// hostsOf returns the sample of the hosts that pick the ports at a slot, to
+// add to.
+func (p *pickers) hostsOf(k slotKey) *picker.Sample {
 	s := p.behind[k.behind()]
 	if s == nil {
 		s = &picker.Sample{}
 		p.behind[k.behind()] = s
 	}
-	s.Add(c.Start, h.tuple.DstPort, id)
+	return s
 }
 
 var choosers = map[string]picker.Chooser{
@@ -92,10 +90,10 @@ func (d *demand) infer(p *portUseAt, k slotKey, peer netip.Prefix) picker.Estima
 	by, o := choosers[k.chosenBy], picker.Options{Entries: d.entries}
 	switch {
 	case by == picker.Fixed:
-		used := p.used.Set()
+		used := p.used()
 		return picker.Estimate{Observed: picker.Proposal{Ports: used}, Safe: picker.Proposal{Ports: used}, Keep: "the port is fixed"}
 	case by == picker.ClientOS && k.purpose == purposeOther:
-		e := d.clientPorts(k, p.used.Set()) // one look at the hosts is enough for their many peers
+		e := d.clientPorts(k, p.used()) // one look at the hosts is enough for their many peers
 		return own(e, p, o)
 	case by != picker.Server:
 		return picker.Infer(&p.sample, by, o)

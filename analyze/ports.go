@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"net/netip"
 	"slices"
@@ -45,17 +46,29 @@ func (k slotKey) compare(l slotKey) int {
 // the set of peers, not on their order.
 type slotUse struct {
 	width int // index into widths
-	peers map[netip.Prefix]*portUseAt
+	// peers are by the first address of their network.
+	peers map[flow.Addr]*portUseAt
+
+	// The peer of the connection before, which is often that of the next one.
+	last    flow.Addr
+	lastUse *portUseAt
 }
 
 // portUseAt is the demand of one peer.
 type portUseAt struct {
-	connections     int
-	used, attempted rules.PortBitmap
-	wanted          rules.PortBitmap // attempted by what surely was FTP
-	entries         map[string]bool  // the rules that let packets pass, in words
-	sample          picker.Sample    // of what passed, where somebody picks the port
+	connections int
+	fixed       rules.PortBitmap // passed, where nobody picks the port
+	sample      picker.Sample    // of what passed, where somebody does
+	stopped     rules.PortBitmap // attempted, and did not pass
+	wanted      rules.PortBitmap // attempted by what surely was FTP
+	entries     []string         // the rules that let packets pass, in words
 }
+
+// used returns the ports of what passed.
+func (p *portUseAt) used() rules.PortSet { return p.fixed.Set().Union(p.sample.Used()) }
+
+// attempted returns the ports of what passed and of what did not.
+func (p *portUseAt) attempted() rules.PortSet { return p.used().Union(p.stopped.Set()) }
 
 // demand collects which destination ports connections need at each filter.
 // Only connections that had a right to exist count: what a NAT gateway drops
@@ -67,13 +80,14 @@ type demand struct {
 	// observed makes proposals of what FTP was seen to use, and no more.
 	observed bool
 	slots    map[slotKey]*slotUse
+	gates    map[gateKey]*gateSet
 	uses     map[ruleKey]*ruleUse // of FTP connections only
 	pickers  *pickers
 }
 
 func newDemand(t topology, a *attributor, o Options) *demand {
 	return &demand{
-		topo: t, attr: a, entries: o.Entries, observed: o.Observed, slots: map[slotKey]*slotUse{}, uses: map[ruleKey]*ruleUse{}, pickers: newPickers(o),
+		topo: t, attr: a, entries: o.Entries, observed: o.Observed, slots: map[slotKey]*slotUse{}, gates: map[gateKey]*gateSet{}, uses: map[ruleKey]*ruleUse{}, pickers: newPickers(o),
 	}
 }
 
@@ -84,23 +98,114 @@ func (d *demand) add(c *Connection, r roles) {
 	}
 	d.pickers.addServer(c, r)
 	id := c.Tuple.Hash()
-	for _, h := range r.hops(c) {
-		if !h.reached && !r.isFTP() {
-			continue
-		}
-		purpose, chosenBy := r.purpose(c, h)
-		for _, v := range filtersAt(d.attr.checkAt(h), h) {
-			k := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, purpose, chosenBy, !h.peer().Is4()}
-			p := d.slot(k).add(h, v.Rule, r)
-			if h.passed && chosenBy != ChosenFixed {
-				p.sample.Add(c.Start, h.tuple.DstPort, id)
-			}
-			d.pickers.add(k, c, h, id)
-			if r.isFTP() {
-				d.use(ruleKey{h.point, v.Layer, v.ID, h.direction, purpose, chosenBy}).add(c, h, v, r)
-			}
+	var hops [maxStops]hop
+	for i := range r.appendHops(hops[:0], c) {
+		if h := &hops[i]; h.reached || r.isFTP() {
+			d.addHop(c, r, h, id)
 		}
 	}
+}
+
+// addHop counts one connection at the filters of one hop. The id is the hash
+// of its five-tuple.
+func (d *demand) addHop(c *Connection, r roles, h *hop, id uint64) {
+	gates := d.gatesAt(h, r.usage(c, h))
+	for i := range gates {
+		g := &gates[i]
+		p := g.slot.peer(h.peer())
+		p.add(h, r, g.rule)
+		if h.passed {
+			d.pass(g, p, c.Start, h.tuple.DstPort, id)
+		}
+		if r.isFTP() {
+			k := g.key
+			d.use(ruleKey{h.point, k.layer, k.filter, k.direction, k.purpose, k.chosenBy}).add(c, h, g.rule, r)
+		}
+	}
+}
+
+// A gate is a filter that connections of one kind meet, with what decides
+// there and what is counted.
+type gate struct {
+	key    slotKey
+	rule   string // in words; empty when it is not known
+	slot   *slotUse
+	behind *picker.Sample // of the clients that pick the ports; nil before the first
+}
+
+// pass counts the port of a connection that passed the gate.
+func (d *demand) pass(g *gate, p *portUseAt, start int64, port uint16, id uint64) {
+	if g.key.chosenBy == ChosenFixed {
+		p.fixed.Add(port)
+		return
+	}
+	fresh := p.sample.Add(start, port, id)
+	if g.key.chosenBy != ChosenClient {
+		return
+	}
+	if g.behind == nil {
+		g.behind = d.pickers.hostsOf(g.key)
+	}
+	if fresh {
+		g.behind.Add(start, port, id)
+	} else {
+		g.behind.AddAgain(start, port, id) // whoever added it to p added it there
+	}
+}
+
+// A gateKey is all that decides which gates a hop has, packed: a log asks for
+// few of them again and again.
+type gateKey struct {
+	answer *rules.Answer
+	iface  *Interface // nil when the rules are known, and name the filters
+	kind   uint64     // direction, protocol, use of the ports and more
+}
+
+// A gateSet holds the gates of one key. Where the rules are not known they
+// are named by place, which an interface can change as its records tell more.
+type gateSet struct {
+	gates []gate
+	place string
+}
+
+// maxGates is how many keys are remembered.
+const maxGates = 1 << 16
+
+// gatesAt returns the filters at a hop, whose packets have the given use.
+func (d *demand) gatesAt(h *hop, u usage) []gate {
+	answer := d.attr.checkAt(h)
+	k := gateKey{answer: answer, kind: uint64(h.direction)<<32 | uint64(h.tuple.Proto)<<16 | uint64(u)<<8}
+	if !h.peer().Is4() {
+		k.kind |= 1
+	}
+	if !answer.Unknown {
+		if s := d.gates[k]; s != nil {
+			return s.gates
+		}
+		return d.makeGates(k, answer, h, u, "")
+	}
+	k.iface = h.iface
+	if h.reply || h.iface.NAT {
+		k.kind |= 2 // no security group
+	}
+	place := cmp.Or(h.iface.SubnetID, h.iface.ID)
+	if s := d.gates[k]; s != nil && s.place == place {
+		return s.gates
+	}
+	return d.makeGates(k, answer, h, u, place)
+}
+
+func (d *demand) makeGates(k gateKey, answer *rules.Answer, h *hop, u usage, place string) []gate {
+	if len(d.gates) >= maxGates {
+		clear(d.gates)
+	}
+	s := &gateSet{place: place}
+	for _, v := range filtersAt(answer.Check, h) {
+		key := slotKey{v.Layer, v.ID, h.direction, h.tuple.Proto, usages[u].purpose, usages[u].chosenBy, !h.peer().Is4()}
+		s.gates = append(s.gates, gate{key: key, rule: v.Rule, slot: d.slot(key)})
+	}
+	d.gates[k] = s
+	return s.gates
 }
 
 // answered reports whether what reached an interface of the VPC from
@@ -112,7 +217,7 @@ func answered(c *Connection) bool {
 
 // filtersAt returns the filters at a hop with what decides there. Where the
 // rules are not known, the subnet or the interface stands for them.
-func filtersAt(check rules.Check, h hop) []rules.Verdict {
+func filtersAt(check rules.Check, h *hop) []rules.Verdict {
 	vs := slices.Clone(check.Verdicts)
 	if !check.Unknown {
 		return vs
@@ -132,42 +237,63 @@ func filtersAt(check rules.Check, h hop) []rules.Verdict {
 func (d *demand) slot(k slotKey) *slotUse {
 	s := d.slots[k]
 	if s == nil {
-		s = &slotUse{peers: map[netip.Prefix]*portUseAt{}}
+		s = &slotUse{peers: map[flow.Addr]*portUseAt{}}
 		d.slots[k] = s
 	}
 	return s
 }
 
-func (s *slotUse) add(h hop, rule string, r roles) *portUseAt {
-	p := s.peer(h.peer())
-	p.attempted.Add(h.tuple.DstPort)
+// add counts a connection of a peer at a hop. What the ports of those that
+// passed are kept for, demand.pass knows.
+func (p *portUseAt) add(h *hop, r roles, rule string) {
 	if r.isFTP() && r.certain() {
 		p.wanted.Add(h.tuple.DstPort)
 	}
-	if h.passed {
-		p.used.Add(h.tuple.DstPort)
-		p.connections++
-		if rule != "" {
-			p.entries[rule] = true
-		}
+	if !h.passed {
+		p.stopped.Add(h.tuple.DstPort)
+		return
 	}
-	return p
+	p.connections++
+	p.addEntry(rule)
+}
+
+// addEntry notes a rule that let packets pass. There are few for a peer.
+func (p *portUseAt) addEntry(rule string) {
+	if rule != "" && !slices.Contains(p.entries, rule) {
+		p.entries = append(p.entries, rule)
+	}
 }
 
 // peer returns the demand of the network that a is in.
 func (s *slotUse) peer(a flow.Addr) *portUseAt {
+	if a == s.last {
+		return s.lastUse
+	}
+	s.last, s.lastUse = a, s.find(a)
+	return s.lastUse
+}
+
+func (s *slotUse) find(a flow.Addr) *portUseAt {
 	for {
-		prefix := a.Prefix(s.bits(a))
-		if p := s.peers[prefix]; p != nil {
+		network := s.network(a)
+		if p := s.peers[network]; p != nil {
 			return p
 		}
 		if len(s.peers) < maxPeers {
-			p := &portUseAt{entries: map[string]bool{}}
-			s.peers[prefix] = p
+			p := &portUseAt{}
+			s.peers[network] = p
 			return p
 		}
 		s.widen()
 	}
+}
+
+// network returns the first address of the network that a counts to.
+func (s *slotUse) network(a flow.Addr) flow.Addr {
+	if s.width == 0 {
+		return a
+	}
+	return flow.AddrFrom(a.Prefix(s.bits(a)).Addr())
 }
 
 func (s *slotUse) bits(a flow.Addr) int {
@@ -181,10 +307,9 @@ func (s *slotUse) bits(a flow.Addr) int {
 func (s *slotUse) widen() {
 	s.width++
 	old := s.peers
-	s.peers = make(map[netip.Prefix]*portUseAt, len(old))
-	for p, use := range old {
-		a := flow.AddrFrom(p.Addr())
-		wide := a.Prefix(s.bits(a))
+	s.peers, s.last, s.lastUse = make(map[flow.Addr]*portUseAt, len(old)), flow.Addr{}, nil
+	for a, use := range old {
+		wide := s.network(a)
 		if s.peers[wide] == nil {
 			s.peers[wide] = use
 		} else {
@@ -195,12 +320,27 @@ func (s *slotUse) widen() {
 
 func (p *portUseAt) merge(o *portUseAt) {
 	p.connections += o.connections
-	p.used.AddSet(o.used.Set())
-	p.attempted.AddSet(o.attempted.Set())
+	p.fixed.AddSet(o.fixed.Set())
+	p.stopped.AddSet(o.stopped.Set())
 	p.wanted.AddSet(o.wanted.Set())
 	p.sample.Merge(&o.sample)
-	for e := range o.entries {
-		p.entries[e] = true
+	for _, e := range o.entries {
+		p.addEntry(e)
+	}
+}
+
+// all yields the peers in order.
+func (s *slotUse) all() iter.Seq2[netip.Prefix, *portUseAt] {
+	return func(yield func(netip.Prefix, *portUseAt) bool) {
+		for _, a := range slices.SortedFunc(maps.Keys(s.peers), flow.Addr.Compare) {
+			first := a.Netip()
+			if !a.IsValid() {
+				first = netip.IPv6Unspecified() // which reads as no address
+			}
+			if !yield(netip.PrefixFrom(first, s.bits(a)), s.peers[a]) {
+				return
+			}
+		}
 	}
 }
 
@@ -208,16 +348,15 @@ func (p *portUseAt) merge(o *portUseAt) {
 func (d *demand) rows() []PortDemand {
 	var rows []PortDemand
 	for _, k := range slices.SortedFunc(maps.Keys(d.slots), slotKey.compare) {
-		s := d.slots[k]
-		for _, p := range slices.SortedFunc(maps.Keys(s.peers), netip.Prefix.Compare) {
-			rows = append(rows, d.row(k, p, s.peers[p]))
+		for peer, p := range d.slots[k].all() {
+			rows = append(rows, d.row(k, peer, p))
 		}
 	}
 	return rows
 }
 
 func (d *demand) row(k slotKey, peer netip.Prefix, p *portUseAt) PortDemand {
-	used, attempted := p.used.Set(), p.attempted.Set()
+	used, attempted := p.used(), p.attempted()
 	r := PortDemand{
 		Slot:   slotName(k, peer),
 		Filter: k.layer.String(), FilterID: k.filter, Direction: k.direction, Peer: peer.String(), Protocol: k.proto.String(),

@@ -51,7 +51,7 @@ func (d denial) name() string {
 }
 
 // same reports whether two denials have one cause and can be one row.
-func (d denial) same(e denial) bool {
+func (d *denial) same(e *denial) bool {
 	return d.cause == e.cause && d.id == e.id && d.rule == e.rule && slices.Equal(d.also, e.also)
 }
 
@@ -65,28 +65,77 @@ func (d *denial) add(w window) {
 	d.records++
 }
 
-// An attributor finds what rejected packets.
+// An attributor finds what rejected packets. It remembers what the rules say
+// and what follows, since few answers serve most packets. The zero values of
+// the fields below stale are ready to use.
 type attributor struct {
 	history *rules.History
 	stale   map[string]int // filter and direction whose rules contradict an ACCEPT, by connections
+
+	checkers map[*rules.Network]*rules.Checker
+	points   map[pointKey]*rules.Checkpoint
+	rulings  map[*rules.Answer]*ruling
+
+	// What was returned last, whose memory serves again.
+	denied []denial
+	rows   []RejectedFlow
 }
 
-// denials explains every rejected window of one way of the leg.
-func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
-	var ds []denial
-	for _, w := range l.windows {
-		if w.forward != fromInitiator || w.action != flow.Reject {
-			continue
-		}
-		d := a.explain(l, w)
-		if i := slices.IndexFunc(ds, d.same); i >= 0 {
-			ds[i].add(w)
-			continue
-		}
-		d.add(w)
-		ds = append(ds, d)
+// pointKey is an interface under the rules of one snapshot.
+type pointKey struct {
+	iface   *Interface
+	network *rules.Network
+}
+
+// pointAt returns the interface as the rules in force at a time know it.
+func (a *attributor) pointAt(i *Interface, unix int64) *rules.Checkpoint {
+	k := pointKey{i, a.history.At(unix)}
+	p := a.points[k]
+	if p == nil {
+		p = a.checker(k.network).Interface(i.ID)
+		a.points[k] = p
 	}
-	return ds
+	return p
+}
+
+// maxCheckers is how many snapshots are asked from memory. Connections come
+// about in the order of time, so that those of long ago are not needed.
+const maxCheckers = 8
+
+func (a *attributor) checker(n *rules.Network) *rules.Checker {
+	c := a.checkers[n]
+	if c == nil {
+		if a.checkers == nil || len(a.checkers) == maxCheckers {
+			a.checkers, a.points = map[*rules.Network]*rules.Checker{}, map[pointKey]*rules.Checkpoint{}
+		}
+		c = rules.NewChecker(n)
+		a.checkers[n] = c
+	}
+	return c
+}
+
+// denials explains every rejected window of one way of the leg. They are valid
+// until the next call.
+func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
+	a.denied = a.denied[:0]
+	for i := range l.windows {
+		if w := &l.windows[i]; w.forward == fromInitiator && w.action == flow.Reject {
+			a.deny(*w, a.explain(l, *w))
+		}
+	}
+	return a.denied
+}
+
+// deny counts a window with those that have the same cause.
+func (a *attributor) deny(w window, d denial) {
+	for i := range a.denied {
+		if d.same(&a.denied[i]) {
+			a.denied[i].add(w)
+			return
+		}
+	}
+	d.add(w)
+	a.denied = append(a.denied, d)
 }
 
 // explain names the cause of one rejected window, in the order in which the
@@ -99,20 +148,33 @@ func (a *attributor) explain(l *Leg, w window) denial {
 	case reasonEC:
 		return denial{cause: CauseEncryption, confidence: 1, ground: groundRecord, words: "VPC encryption controls", evidence: "reject-reason is EC"}
 	}
-	check := a.check(l, w)
+	answer := a.check(l, w)
 	late, why := lateness(l, w)
-	if v, denied := check.Deciding(); denied && (!late || !passedBefore(l, w)) {
-		return byRule(l, w, check, v)
+	if _, denied := answer.Deciding(); denied && (!late || !passedBefore(l, w)) {
+		kind := ruled
+		if l.wayFrom(w.forward).Accepted > 0 {
+			kind = ruledBetween
+		}
+		return a.denialOf(l, w, answer, kind)
 	}
 	if late {
-		return denial{cause: CauseLate, confidence: lateConfidence(l, check), words: "a late packet: " + why,
-			evidence: why + "; " + ruleEvidence(check)}
+		return denial{cause: CauseLate, confidence: lateConfidence(l, answer.Check), words: "a late packet: " + why,
+			evidence: why + "; " + ruleEvidence(a.withNotes(l, w, answer))}
 	}
-	return undecided(l, w, check)
+	return a.denialOf(l, w, answer, undecided(l, w, answer.Check))
 }
 
 // check evaluates the rules in force at the window's time.
-func (a *attributor) check(l *Leg, w window) rules.Check {
+func (a *attributor) check(l *Leg, w window) *rules.Answer {
+	t, dir, reply := l.way(w.forward)
+	return a.pointAt(l.Interface, w.start).Check(dir, t, reply)
+}
+
+// withNotes returns the check behind an answer with all its notes.
+func (a *attributor) withNotes(l *Leg, w window, answer *rules.Answer) rules.Check {
+	if !answer.NamesPeer {
+		return answer.Check
+	}
 	t, dir, reply := l.way(w.forward)
 	return a.history.At(w.start).Check(l.Interface.ID, dir, t, reply)
 }
@@ -127,8 +189,58 @@ func (l *Leg) way(fromInitiator bool) (t flow.Tuple, d flow.Direction, reply boo
 	return l.Header.Reverse(), l.FromResponder.Direction, l.FromInitiator.Accepted > 0
 }
 
+// A ruling is what follows from one answer of the rules: a denial of each
+// kind, made when it is first needed. Their windows are not counted.
+type ruling [denialKinds]*denial
+
+// A denialKind is how the rules and the log explain a REJECT together.
+type denialKind uint8
+
+// The kinds of denials.
+const (
+	ruled        denialKind = iota // the rules deny it
+	ruledBetween                   // they do, and other packets of the way were accepted
+	refuted                        // the rules allow it
+	onlyACL                        // the rules are not known, at a NAT gateway
+	answering                      // the rules are not known, and it answers what was accepted
+	eitherLayer                    // the rules are not known, and nothing else tells
+	denialKinds
+)
+
+// maxRulings is how many answers are remembered with what follows from them.
+const maxRulings = 1 << 14
+
+// denialOf returns the denial of a kind that follows from an answer.
+func (a *attributor) denialOf(l *Leg, w window, answer *rules.Answer, kind denialKind) denial {
+	if answer.NamesPeer {
+		return kind.denial(a.withNotes(l, w, answer))
+	}
+	r := a.rulings[answer]
+	if r == nil {
+		if a.rulings == nil || len(a.rulings) >= maxRulings {
+			a.rulings = map[*rules.Answer]*ruling{}
+		}
+		r = &ruling{}
+		a.rulings[answer] = r
+	}
+	if r[kind] == nil {
+		d := kind.denial(answer.Check)
+		r[kind] = &d
+	}
+	return *r[kind]
+}
+
+// denial makes the denial of a kind.
+func (k denialKind) denial(check rules.Check) denial {
+	if k == ruled || k == ruledBetween {
+		return byRule(check, k == ruledBetween)
+	}
+	return k.beyondRules(check)
+}
+
 // byRule is a denial that evaluating the rules explains.
-func byRule(l *Leg, w window, check rules.Check, v rules.Verdict) denial {
+func byRule(check rules.Check, between bool) denial {
+	v, _ := check.Deciding()
 	d := denial{cause: CauseNACL, id: v.ID, rule: v.RuleNumber, isDefault: v.Default, words: v.ID + " " + v.Rule, confidence: 0.99}
 	if v.Layer == rules.SG {
 		d.cause, d.words = CauseSG, v.Rule
@@ -140,7 +252,7 @@ func byRule(l *Leg, w window, check rules.Check, v rules.Verdict) denial {
 	if check.Unknown {
 		d.confidence = 0.8
 	}
-	if l.wayOf(w).Accepted > 0 {
+	if between {
 		d.confidence = 0.7
 		d.evidence += "; other packets of this way were accepted: the rules may have been edited meanwhile"
 	}
@@ -178,13 +290,13 @@ func ruleEvidence(check rules.Check) string {
 // passedBefore reports whether an earlier packet of the window's way was
 // accepted: its rules cannot be what rejects the later one.
 func passedBefore(l *Leg, w window) bool {
-	first := l.wayOf(w).firstAccepted
+	first := l.wayFrom(w.forward).firstAccepted
 	return first != 0 && first <= w.start
 }
 
-// wayOf returns the way that a window belongs to.
-func (l *Leg) wayOf(w window) *Way {
-	if w.forward {
+// wayFrom returns the way from the initiator, or that from the responder.
+func (l *Leg) wayFrom(initiator bool) *Way {
+	if initiator {
 		return &l.FromInitiator
 	}
 	return &l.FromResponder
@@ -226,23 +338,34 @@ func lateConfidence(l *Leg, check rules.Check) float64 {
 	return 0.8
 }
 
-// undecided is what can be said when the rules are not known, or do not
-// explain the REJECT.
-func undecided(l *Leg, w window, check rules.Check) denial {
+// undecided tells how the log explains a REJECT when the rules are not known,
+// or do not explain it.
+func undecided(l *Leg, w window, check rules.Check) denialKind {
 	_, _, reply := l.way(w.forward)
-	known := len(check.Verdicts) > 0
+	switch {
+	case len(check.Verdicts) > 0 && !check.Unknown:
+		return refuted
+	case l.Interface.NAT:
+		return onlyACL
+	case reply:
+		return answering
+	}
+	return eitherLayer
+}
+
+// beyondRules is what can be said when the rules are not known, or do not
+// explain the REJECT.
+func (k denialKind) beyondRules(check rules.Check) denial {
 	d := denial{cause: CauseUndetermined, confidence: 0.5, ground: groundLog, evidence: ruleEvidence(check)}
-	if known && !check.Unknown {
+	switch k {
+	case refuted:
 		d.ground, d.words = groundRefuted, "not what the snapshot says"
 		d.evidence = "the snapshot's rules allow it, so other rules were in force then: " + d.evidence
-		return d
-	}
-	switch {
-	case l.Interface.NAT:
+	case onlyACL:
 		d.cause, d.confidence = CauseNACL, 0.9
 		d.words = "the network ACL of the NAT gateway's subnet"
 		d.evidence = joinNotes("a NAT gateway has no security group, so only the network ACL is left", d.evidence)
-	case reply:
+	case answering:
 		d.cause, d.confidence = CauseNACL, 0.85
 		d.words = "the network ACL of the interface's subnet"
 		d.evidence = joinNotes("it answers a flow that was accepted here; a stateful security group lets answers pass", d.evidence)
@@ -263,17 +386,13 @@ func joinNotes(a, b string) string {
 // verify compares an accepted way with the rules in force then. A snapshot
 // that would have denied it is stale.
 func (a *attributor) verify(l *Leg, fromInitiator bool) {
-	way := l.FromInitiator
-	if !fromInitiator {
-		way = l.FromResponder
-	}
+	way := l.wayFrom(fromInitiator)
 	if way.Accepted == 0 || way.Rejected > 0 {
 		return
 	}
 	t, dir, reply := l.way(fromInitiator)
-	check := a.history.At(way.First).Check(l.Interface.ID, dir, t, reply)
-	if v, denied := check.Deciding(); denied {
-		a.stale[fmt.Sprintf("%s %s", v.ID, dir)]++
+	if v, denied := a.pointAt(l.Interface, way.First).Check(dir, t, reply).Deciding(); denied {
+		a.stale[v.ID+" "+dir.String()]++
 	}
 }
 

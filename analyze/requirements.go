@@ -28,10 +28,9 @@ func (d *demand) requirements() []rules.Requirement {
 		if n.ACL(id) == nil && n.Group(id) == nil {
 			continue
 		}
-		s := d.slots[k]
-		for _, peer := range slices.SortedFunc(maps.Keys(s.peers), netip.Prefix.Compare) {
-			r := d.requirement(n, id, k, peer, s.peers[peer])
-			if isFree(k, s.peers[peer]) {
+		for peer, p := range d.slots[k].all() {
+			r := d.requirement(n, id, k, peer, p)
+			if isFree(k, p) {
 				d.allowFree(&r, free[k.behind()])
 			}
 			reqs = append(reqs, r)
@@ -51,7 +50,7 @@ func (d *demand) newest() *rules.Network {
 
 func (d *demand) requirement(n *rules.Network, id string, k slotKey, peer netip.Prefix, p *portUseAt) rules.Requirement {
 	r := rules.Requirement{
-		Layer: k.layer, ID: id, Direction: k.direction, Protocol: k.proto, Peer: peer, Used: p.used.Set(),
+		Layer: k.layer, ID: id, Direction: k.direction, Protocol: k.proto, Peer: peer, Used: p.used(),
 		Target: k.purpose != purposeOther, Slot: slotName(k, peer), Connections: p.connections,
 	}
 	r.Scope = d.scope(n, k, peer)
@@ -90,14 +89,14 @@ const (
 // isFree reports whether a slot's peers pick ports for something else than
 // FTP: peer-to-peer transfers, remote procedure calls.
 func isFree(k slotKey, p *portUseAt) bool {
-	return k.purpose == purposeOther && k.chosenBy == ChosenServer && p.used.Len() >= freePorts
+	return k.purpose == purposeOther && k.chosenBy == ChosenServer && p.used().Len() >= freePorts
 }
 
 // freePickers lists such peers by filter and direction.
 func (d *demand) freePickers() map[behindKey][]netip.Prefix {
 	free := map[behindKey][]netip.Prefix{}
 	for k, s := range d.slots {
-		for peer, p := range s.peers {
+		for peer, p := range s.all() {
 			if isFree(k, p) && d.pickers.servers[flow.AddrFrom(peer.Addr())] == nil {
 				free[k.behind()] = append(free[k.behind()], peer)
 			}

@@ -30,34 +30,68 @@ func (r roles) isFTP() bool { return r.session != nil || r.data != nil }
 // opened by its client.
 func (r roles) opener() opener { return opener(r.data != nil && r.data.active) }
 
-// purpose names what the packets of one way are for, and who picked the port
+// A usage is what the packets of one way are for, and who picked the port
 // that they go to.
-func (r roles) purpose(c *Connection, h hop) (purpose, chosenBy string) {
+type usage uint8
+
+// The uses of ports: of FTP, and of others.
+const (
+	controlFixed usage = iota
+	dataClient
+	dataServer
+	replyClient
+	replyNAT
+	replyFixed
+	otherClient
+	otherNAT
+	otherFixed
+	otherServer
+)
+
+var usages = [...]struct{ purpose, chosenBy string }{
+	controlFixed: {purposeControl, ChosenFixed},
+	dataClient:   {purposeData, ChosenClient},
+	dataServer:   {purposeData, ChosenServer},
+	replyClient:  {purposeReply, ChosenClient},
+	replyNAT:     {purposeReply, ChosenNAT},
+	replyFixed:   {purposeReply, ChosenFixed},
+	otherClient:  {purposeOther, ChosenClient},
+	otherNAT:     {purposeOther, ChosenNAT},
+	otherFixed:   {purposeOther, ChosenFixed},
+	otherServer:  {purposeOther, ChosenServer},
+}
+
+// usage tells what the packets of one way are for.
+func (r roles) usage(c *Connection, h *hop) usage {
 	active := r.opener() == byServer
 	switch {
+	case !r.isFTP():
+		return otherUsage(c, h)
+	case !h.fromInitiator && active:
+		return replyFixed
+	case !h.fromInitiator && h.point == P4:
+		return replyNAT
 	case !h.fromInitiator:
-		purpose, chosenBy = purposeReply, ChosenClient
-		if h.point == P4 {
-			chosenBy = ChosenNAT
-		}
-		if active {
-			chosenBy = ChosenFixed
-		}
+		return replyClient
 	case r.session != nil:
-		return purposeControl, ChosenFixed
+		return controlFixed
 	case active:
-		return purposeData, ChosenClient
-	case r.data != nil:
-		return purposeData, ChosenServer
+		return dataClient
+	}
+	return dataServer
+}
+
+// otherUsage tells it of a connection that is not FTP.
+func otherUsage(c *Connection, h *hop) usage {
+	switch {
+	case !h.fromInitiator && h.point == P4:
+		return otherNAT
+	case !h.fromInitiator:
+		return otherClient
 	case c.Tuple.DstPort < 1024 || wellKnown[c.Tuple.DstPort]:
-		chosenBy = ChosenFixed
-	default:
-		chosenBy = ChosenServer
+		return otherFixed
 	}
-	if !r.isFTP() {
-		purpose = purposeOther
-	}
-	return purpose, chosenBy
+	return otherServer
 }
 
 // A hop is one point of a connection's way as the filters there see it,
@@ -76,7 +110,7 @@ type hop struct {
 }
 
 // peer is the far end from the filter's point of view.
-func (h hop) peer() flow.Addr {
+func (h *hop) peer() flow.Addr {
 	if h.direction == flow.Egress {
 		return h.tuple.Dst
 	}
@@ -86,13 +120,18 @@ func (h hop) peer() flow.Addr {
 // hops returns the filters' points on the connection's way, those included
 // that it would have met had it not died before. Points at which the header
 // addresses or the port are not known are left out.
-func (r roles) hops(c *Connection) []hop {
+func (r roles) hops(c *Connection) []hop { return r.appendHops(nil, c) }
+
+// appendHops is hops for those who have a place for them, which need not be
+// allocated for every connection: maxStops of them are enough.
+func (r roles) appendHops(hs []hop, c *Connection) []hop {
 	if c.Unsolicited {
-		return nil
+		return hs
 	}
-	var hs []hop
-	for _, s := range r.allStops(c) {
-		h := hop{point: s.point, leg: s.leg, fromInitiator: s.fromInitiator, time: c.Start}
+	var stops [maxStops]stop
+	for _, s := range r.allStops(stops[:0], c) {
+		hs = append(hs, hop{point: s.point, leg: s.leg, fromInitiator: s.fromInitiator, time: c.Start})
+		h := &hs[len(hs)-1]
 		if s.leg != nil {
 			h.iface = s.leg.Interface
 			h.tuple, h.direction, h.reply = s.leg.way(s.fromInitiator)
@@ -102,8 +141,8 @@ func (r roles) hops(c *Connection) []hop {
 				h.time = w.First
 			}
 		}
-		if h, ok := r.imagine(c, h); ok {
-			hs = append(hs, h)
+		if !r.imagine(c, h) {
+			hs = hs[:len(hs)-1]
 		}
 	}
 	return hs
@@ -111,18 +150,19 @@ func (r roles) hops(c *Connection) []hop {
 
 // allStops returns the stops of the way through the NAT gateway even if the
 // connection died before it.
-func (r roles) allStops(c *Connection) []stop {
+func (r roles) allStops(stops []stop, c *Connection) []stop {
 	if c.NAT() != nil || c.Client == nil || r.gateway[c.Client.Interface] == nil || !r.isFTP() || c.Server != nil || r.opener() == byServer {
-		return c.stops(r.opener())
+		return c.appendStops(stops, r.opener())
 	}
-	return []stop{{P1, c.Client, true}, {P2, nil, true}, {P3, nil, true}, {P4, nil, false}, {P5, nil, false}, {P6, c.Client, false}}
+	return append(stops, stop{P1, c.Client, true}, stop{P2, nil, true}, stop{P3, nil, true}, stop{P4, nil, false}, stop{P5, nil, false}, stop{P6, c.Client, false})
 }
 
-// imagine completes a hop that has no leg, or whose packets never came.
-func (r roles) imagine(c *Connection, h hop) (hop, bool) {
+// imagine completes a hop that has no leg, or whose packets never came. It is
+// false when the hop's addresses or port are not known.
+func (r roles) imagine(c *Connection, h *hop) bool {
 	h.reply = h.reply || !h.fromInitiator && !h.reached
 	if r.opener() == byServer {
-		return h, h.iface != nil && h.peer().IsValid() // no NAT gateway lets it in
+		return h.iface != nil && h.peer().IsValid() // no NAT gateway lets it in
 	}
 	gateway := c.NAT()
 	if gateway == nil && c.Client != nil {
@@ -137,29 +177,33 @@ func (r roles) imagine(c *Connection, h hop) (hop, bool) {
 	case P3, P4:
 		if h.iface == nil {
 			if h.point == P4 {
-				return h, false // the NAT gateway never picked a port
+				return false // the NAT gateway never picked a port
 			}
 			h.iface, h.direction = gateway, flow.Egress
 			h.tuple = flow.Tuple{Src: gateway.Addr, Dst: c.Tuple.Dst, DstPort: c.Tuple.DstPort, Proto: c.Tuple.Proto}
 		}
 	}
-	return h, h.iface != nil && h.peer().IsValid()
+	return h.iface != nil && h.peer().IsValid()
 }
 
-// rejects makes the rows of one connection's rejected flows.
+// rejects makes the rows of one connection's rejected flows. They are valid
+// until the next call.
 func rejects(c *Connection, a *attributor, r roles, confidence float64) []RejectedFlow {
-	var rows []RejectedFlow
-	for _, l := range c.legs() {
-		for _, fromInitiator := range []bool{true, false} {
+	a.rows = a.rows[:0]
+	for _, l := range [...]*Leg{c.Client, c.Inside, c.Outside, c.Server} {
+		if l == nil {
+			continue
+		}
+		for _, fromInitiator := range [...]bool{true, false} {
 			a.verify(l, fromInitiator)
 			for _, d := range a.denials(l, fromInitiator) {
 				row := rejectedFlow(l, c.point(l, fromInitiator, r.opener()), fromInitiator, d)
 				row.SessionID = r.sessionID(confidence)
-				rows = append(rows, row)
+				a.rows = append(a.rows, row)
 			}
 		}
 	}
-	return rows
+	return a.rows
 }
 
 // sessionID names the session that the connection belongs to, if the log
@@ -175,6 +219,6 @@ func (r roles) sessionID(confidence float64) string {
 }
 
 // checkAt evaluates the rules at a hop.
-func (a *attributor) checkAt(h hop) rules.Check {
-	return a.history.At(h.time).Check(h.iface.ID, h.direction, h.tuple, h.reply)
+func (a *attributor) checkAt(h *hop) *rules.Answer {
+	return a.pointAt(h.iface, h.time).Check(h.direction, h.tuple, h.reply)
 }

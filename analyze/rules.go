@@ -111,7 +111,7 @@ func (r roles) certain() bool {
 }
 
 // add counts one FTP connection at the rule.
-func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
+func (u *ruleUse) add(c *Connection, h *hop, rule string, r roles) {
 	u.attempted.Add(h.tuple.DstPort)
 	u.attempts.Add(c.Start, h.tuple.DstPort, c.Tuple.Hash())
 	u.peers[h.peer()] = true
@@ -125,15 +125,15 @@ func (u *ruleUse) add(c *Connection, h hop, v rules.Verdict, r roles) {
 	if h.passed {
 		u.passed++
 		u.used.Add(h.tuple.DstPort)
-		if v.Rule != "" {
-			u.entries[v.Rule] = true
+		if rule != "" {
+			u.entries[rule] = true
 		}
 	}
 	u.stop(h, r.fate())
 }
 
 // stop counts the connection if it was here that it was stopped.
-func (u *ruleUse) stop(h hop, f fate) {
+func (u *ruleUse) stop(h *hop, f fate) {
 	if f.denial != nil && h.leg != nil && f.at == (stop{h.point, h.leg, h.fromInitiator}) && (f.denial.cause == CauseSG) == (u.key.layer == rules.SG) {
 		u.stopped++
 		u.stoppedPorts.Add(h.tuple.DstPort)
@@ -486,9 +486,9 @@ func (d *demand) others(u *ruleUse) rules.PortSet {
 		if k.layer != u.key.layer || k.filter != u.key.filter || k.direction != u.key.dir || k.proto != flow.TCP || k.purpose != purposeOther {
 			continue
 		}
-		for peer, p := range s.peers {
+		for peer, p := range s.all() {
 			if d.sameSide(peer, u.peers) && sharesEntry(p.entries, u.entries) {
-				all.AddSet(p.used.Set())
+				all.AddSet(p.used())
 			}
 		}
 	}
@@ -509,13 +509,8 @@ func (d *demand) sameSide(peer netip.Prefix, peers map[flow.Addr]bool) bool {
 
 // sharesEntry reports whether two sets of entries have one in common; where
 // the rules are not known, they may.
-func sharesEntry(a, b map[string]bool) bool {
-	for e := range a {
-		if b[e] {
-			return true
-		}
-	}
-	return len(a) == 0 && len(b) == 0
+func sharesEntry(a []string, b map[string]bool) bool {
+	return slices.ContainsFunc(a, func(e string) bool { return b[e] }) || len(a) == 0 && len(b) == 0
 }
 
 // worthNarrowing is the share of today's ports that a narrower range must

@@ -44,10 +44,17 @@ func (c connection) compare(d connection) int {
 
 // Add puts in a connection that began at start, in Unix seconds, and used
 // the given port. The id names the connection: any hash of what tells it
-// from others, the same in every run. It need not be well mixed.
-func (s *Sample) Add(start int64, port uint16, id uint64) {
+// from others, the same in every run. It need not be well mixed. Add reports
+// whether the port is new.
+func (s *Sample) Add(start int64, port uint16, id uint64) bool {
+	s.AddAgain(start, port, id)
+	return s.used.Add(port)
+}
+
+// AddAgain is Add for a port that was surely added before, which it need not
+// look up.
+func (s *Sample) AddAgain(start int64, port uint16, id uint64) {
 	s.count++
-	s.used.Add(port)
 	s.keep(connection{mix(id), start, port})
 }
 
