@@ -103,15 +103,19 @@ const (
 // of objects of usual size, a few hundred kilobytes.
 const defaultReadAhead = 16
 
-// step is one step of the stream: a record, or an error.
-type step struct {
-	rec flow.Record
-	err error
+// A batch is steps of the stream: records, and errors between them. Records
+// of earlier use stay in it, since a decoder knows by them what it need not
+// clear: see textDecoder.fill.
+type batch struct {
+	records [batchSize]flow.Record
+	n       int
+	errs    []stepError // in order
 }
 
-type batch struct {
-	steps [batchSize]step
-	n     int
+// stepError is an error in front of the record at, or behind the last one.
+type stepError struct {
+	at  int
+	err error
 }
 
 // joiner runs decoders, and hands on what they give in the order of objects.
@@ -194,16 +198,9 @@ func (j *joiner) drain(f *feed, yield func(*flow.Record, error) bool) bool {
 		if j.ctx.Err() != nil {
 			return true
 		}
-		j.count.records.Add(int64(b.n))
-		for i := range b.n {
-			s := &b.steps[i]
-			rec := &s.rec
-			if s.err != nil {
-				rec = nil
-			}
-			if !yield(rec, s.err) {
-				return false
-			}
+		j.count.records.Add(int64(b.n + len(b.errs)))
+		if !b.drain(yield) {
+			return false
 		}
 		j.batches.Put(b)
 	}
@@ -290,9 +287,35 @@ func (j *joiner) content(r io.ReadCloser) io.ReadCloser {
 
 // fill decodes steps into b and reports whether there may be more.
 func (b *batch) fill(d *decoder) bool {
-	for b.n = 0; b.n < batchSize; b.n++ {
-		s := &b.steps[b.n]
-		if s.err = d.next(&s.rec); s.err == io.EOF {
+	b.n, b.errs = 0, b.errs[:0]
+	for b.n < batchSize && len(b.errs) < batchSize {
+		switch err := d.next(&b.records[b.n]); {
+		case err == nil:
+			b.n++
+		case err == io.EOF:
+			return false
+		default:
+			b.errs = append(b.errs, stepError{b.n, err})
+		}
+	}
+	return true
+}
+
+// drain yields the steps in b. It reports whether yield wants more.
+func (b *batch) drain(yield func(*flow.Record, error) bool) bool {
+	done := 0
+	for _, e := range b.errs {
+		if !yieldRecords(b.records[done:e.at], yield) || !yield(nil, e.err) {
+			return false
+		}
+		done = e.at
+	}
+	return yieldRecords(b.records[done:b.n], yield)
+}
+
+func yieldRecords(records []flow.Record, yield func(*flow.Record, error) bool) bool {
+	for i := range records {
+		if !yield(&records[i], nil) {
 			return false
 		}
 	}

@@ -117,35 +117,35 @@ func (d *textDecoder) quickRow(w *window) uint {
 	for i := range columns {
 		c := &columns[i]
 		f := c.field % rowFields
+		if at > farthest {
+			return 0
+		}
 		length := uint(0)
 		switch c.read {
 		case aWord:
 			length = w.wordEnd(at) - at
 		case aNumber:
-			values, others := digits(w.eight(at))
-			n := bytesBefore(others)
-			v.nums[f] = decimal(values << ((64 - 8*n) % 64))
-			if v.nums[f] <= c.limit && n < 8 {
-				length = n
+			values := digits(w.eight(at))
+			if others := noDigits(values); others != 0 {
+				n := bytesBefore(others)
+				if v.nums[f] = decimal(values << ((64 - 8*n) % 64)); v.nums[f] <= c.limit {
+					length = n
+				}
 			}
 		case aTime:
-			values, others := digits(w.eight(at))
-			last, others2 := digits(w.eight(at + 2))
+			values, last := digits(w.eight(at)), digits(w.eight(at+2))
 			v.nums[f] = decimal(values)*100 + last>>48&15*10 + last>>56
-			if others|others2 == 0 && w[at+10] <= ' ' {
+			if noDigits(values)|noDigits(last) == 0 && w[at+10] <= ' ' {
 				length = 10
 			}
 		case anAddress:
 			var a uint32
-			a, length = w.quad(at)
+			a, length = quad((*[80]byte)(w[at:]))
 			v.addrs[f] = flow.AddrFrom4(a)
 		case anAction:
 			v.nums[f], length = quickAction(w.eight(at))
 		case aStatus:
-			v.nums[f], length = uint64(flow.OK), 0
-			if w[at] == 'O' && w[at+1] == 'K' {
-				length = 2
-			}
+			v.nums[f], length = quickStatus(w.four(at))
 		case aDirection:
 			v.nums[f], length = quickDirection(w.eight(at))
 		case aName:
@@ -297,14 +297,14 @@ const (
 	highs = 0x80 * ones // the highest bit of each byte
 )
 
-// digits takes the digits out of eight characters: each byte becomes the
-// value of its digit. In others the highest bit is set of each byte that was
-// no digit.
-func digits(text uint64) (values, others uint64) {
-	values = text ^ '0'*ones
-	// 0x76 takes 10 to 0x80. No byte carries into the next, because its
-	// highest bit is left out.
-	return values, (values&^highs + 0x76*ones | values) & highs
+// digits makes each of eight characters the value of its digit.
+func digits(text uint64) (values uint64) { return text ^ '0'*ones }
+
+// noDigits has the highest bit set of each byte that is no digit's value, and
+// perhaps of those behind such a byte.
+func noDigits(values uint64) uint64 {
+	// 0x76 takes 10 to 0x80, and 0x8a and more over the byte's end.
+	return (values + 0x76*ones | values) & highs
 }
 
 // decimal is the number of eight digits, the first in the lowest byte, which
@@ -322,14 +322,16 @@ func blanks(text uint64) uint64 { return (text - (' '+1)*ones) &^ text & highs }
 // bytesBefore is how many bytes are in front of the first highest bit.
 func bytesBefore(high uint64) uint { return uint(bits.TrailingZeros64(high)) / 8 }
 
-// quad reads a dotted quad. The length is 0 where it is none as ipv4 has it.
+// quad reads the dotted quad that text begins with. The length is 0 where it
+// is none as ipv4 has it.
 //
 // The numbers are cut out by where they end, and computed two in a word, so
 // that nothing waits for their lengths.
-func (w *window) quad(at uint) (a uint32, length uint) {
-	_, others := digits(w.eight(at))
-	_, more := digits(w.eight(at + 8))
-	ends := bitOfEach(others) | bitOfEach(more)<<8
+func quad(text *[80]byte) (a uint32, length uint) {
+	// A mark too many in ends is behind a byte that is neither a digit nor
+	// a dot. Such a byte is an end itself, of the address at best.
+	ends := bitOfEach(noDigits(digits(binary.LittleEndian.Uint64(text[:])))) |
+		bitOfEach(noDigits(digits(binary.LittleEndian.Uint64(text[8:]))))<<8
 	e1 := uint(bits.TrailingZeros64(ends))
 	ends &= ends - 1
 	e2 := uint(bits.TrailingZeros64(ends))
@@ -339,8 +341,8 @@ func (w *window) quad(at uint) (a uint32, length uint) {
 	e4 := uint(bits.TrailingZeros64(ends))
 
 	n1, n2, n3, n4 := e1, e2-e1-1, e3-e2-1, e4-e3-1
-	high := octet(w.four(at), n1) | octet(w.four(at+e1+1), n2)<<32
-	low := octet(w.four(at+e2+1), n3) | octet(w.four(at+e3+1), n4)<<32
+	high := octet(text[0:4], n1) | octet(text[e1+1:e1+5], n2)<<32
+	low := octet(text[e2+1:e2+5], n3) | octet(text[e3+1:e3+5], n4)<<32
 
 	const dots = ('.' ^ '0') * lanes << 24
 	const firstDot = 0xff << 24
@@ -364,7 +366,9 @@ var least = [16]uint64{256, 0, 10, 100, 256, 256, 256, 256, 256, 256, 256, 256, 
 
 // octet moves the n digits at the beginning of text, and the character behind
 // them, to the end of four bytes.
-func octet(text uint32, n uint) uint64 { return uint64((text ^ '0'*0x01010101) << ((24 - 8*n) % 32)) }
+func octet(text []byte, n uint) uint64 {
+	return uint64((binary.LittleEndian.Uint32(text) ^ '0'*0x01010101) << ((24 - 8*n) % 32))
+}
 
 // octets is the number of the first three digits of each lane.
 func octets(digits uint64) uint64 {
@@ -382,6 +386,12 @@ func quickAction(text uint64) (action uint64, length uint) {
 	const reject = 'R' | 'E'<<8 | 'J'<<16 | 'E'<<24 | 'C'<<32 | 'T'<<40
 	accepted, rejected := bit(text<<16 == accept<<16), bit(text<<16 == reject<<16)
 	return accepted*uint64(flow.Accept) + rejected*uint64(flow.Reject), uint(6 * (accepted + rejected))
+}
+
+// quickStatus reads OK.
+func quickStatus(text uint32) (status uint64, length uint) {
+	const ok = 'O' | 'K'<<8
+	return uint64(flow.OK), uint(2 * bit(text<<16 == ok<<16))
 }
 
 // quickDirection reads ingress or egress, as quickAction.
