@@ -4,6 +4,8 @@
 GO ?= go
 FUZZTIME ?= 5s
 BENCH ?= .
+ROUNDS ?= 5
+RECORDS ?= 10000000
 GOLANGCI_VERSION := v2.15.0
 VERSITYGW_VERSION := v1.8.0
 
@@ -14,8 +16,9 @@ VERSITYGW := .tools/versitygw-$(VERSITYGW_VERSION)/versitygw
 # A virtual environment holds its own path, so another place is another one.
 VENV := .tools/venv-$(shell { pwd; cat .ci/requirements.txt; } | cksum | cut -d ' ' -f 1)
 
-# Packages that have a real-tagged test, or a benchmark, as ./dir.
-packages_with = $(shell grep -rlE $(1) --include='*_test.go' --exclude-dir='.?*' . | xargs -r -n1 dirname | sort -u)
+# Packages that have a real-tagged test, or a benchmark, as ./dir; cmd/bench is
+# another module.
+packages_with = $(shell grep -rlE $(1) --include='*_test.go' --exclude-dir='.?*' --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)
 REAL_PACKAGES = $(call packages_with,'^//go:build .*\breal\b')
 BENCH_PACKAGES = $(call packages_with,'^func Benchmark')
 
@@ -23,7 +26,7 @@ BENCH_PACKAGES = $(call packages_with,'^func Benchmark')
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## build bin/ephemera
@@ -91,8 +94,19 @@ race:
 fuzz: ## fuzz every target for FUZZTIME, 5s each
 	@GO=$(GO) .ci/fuzz $(FUZZTIME)
 
+# Logs are written once for each number of records; another generator writes
+# other logs, so its checksum is in the path.
+BENCH_DATA = .tools/bench/$(RECORDS)-$(shell cat $(filter-out %_test.go,$(wildcard ingest/traffic/*.go)) | cksum | cut -d ' ' -f 1)
+
 .PHONY: bench
-bench: $(VERSITYGW) ## run the benchmarks; BENCH=regexp chooses
+bench: ## compare with DuckDB on large logs; BENCH=regexp chooses, ROUNDS=5, RECORDS=10000000
+	@.ci/need gcc gcc
+	$(GO) build -trimpath -buildvcs=false -o .tools/bench/bin/ ./cmd/ephemera
+	cd cmd/bench && CGO_ENABLED=1 $(GO) build -trimpath -buildvcs=false -o $(CURDIR)/.tools/bench/bin/ . ./cmd/...
+	.tools/bench/bin/bench -data $(BENCH_DATA) -records $(RECORDS) -rounds $(ROUNDS) -only '$(BENCH)'
+
+.PHONY: microbench
+microbench: $(VERSITYGW) ## run the benchmarks of packages; BENCH=regexp chooses
 	EPHEMERA_VERSITYGW=$(CURDIR)/$(VERSITYGW) \
 		$(GO) test -tags real -run '^$$' -bench '$(BENCH)' -benchmem $(BENCH_PACKAGES)
 
