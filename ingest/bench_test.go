@@ -4,13 +4,18 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"io/fs"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/klauspost/compress/gzip"
 
 	"ephemera/ingest/flow"
+	synthetic "ephemera/ingest/traffic" // traffic is a function here
 )
 
 const v5Header = v2Header + " vpc-id subnet-id instance-id tcp-flags type pkt-srcaddr pkt-dstaddr region az-id" +
@@ -36,122 +41,109 @@ func traffic(header string, n int) string {
 	return b.String()
 }
 
-// variedTraffic is a log of n records as a busy network writes them: two
-// hundred interfaces and many thousands of peers, records in any order, and
-// some that have no data.
-func variedTraffic(header string, n int) string {
-	rnd := rand.New(rand.NewPCG(11, 12))
-	var b strings.Builder
-	b.WriteString(header + "\n")
-	for i := range n {
-		b.WriteString(variedRecord(rnd, 1795370000+i/500, header == v5Header) + "\n")
-	}
-	return b.String()
-}
-
-func variedRecord(rnd *rand.Rand, now int, v5 bool) string {
-	pick := func(s ...string) string { return s[rnd.IntN(len(s))] }
-	host := rnd.IntN(200)
-	eni := fmt.Sprintf("eni-0%016x", uint64(host+1)*0x9e3779b97f4a7c15)
-	start := now + rnd.IntN(60)
-	if rnd.IntN(50) == 0 {
-		line := fmt.Sprintf("2 123456789012 %s - - - - - - - %d %d - NODATA", eni, start, start+60)
-		if v5 {
-			line += strings.Repeat(" -", 15)
-		}
-		return line
-	}
-	local := fmt.Sprintf("10.0.%d.%d", host%16, 4+host)
-	remote := fmt.Sprintf("%d.%d.%d.%d", 3+rnd.IntN(200), rnd.IntN(256), rnd.IntN(8), rnd.IntN(256))
-	localPort, remotePort := fmt.Sprint(1024+rnd.IntN(64512)), pick("443", "443", "80", "21", "53", "3306", fmt.Sprint(1024+rnd.IntN(64512)))
-	packets := 1 + rnd.IntN(1<<rnd.IntN(14))
-	ends := fmt.Sprintf("%s %s %s %s", local, remote, localPort, remotePort)
-	addrs, way := local+" "+remote, "egress 8"
-	if rnd.IntN(2) == 0 {
-		ends = fmt.Sprintf("%s %s %s %s", remote, local, remotePort, localPort)
-		addrs, way = remote+" "+local, "ingress -"
-	}
-	line := fmt.Sprintf("2 123456789012 %s %s %s %d %d %d %d %s OK", eni, ends, pick("6", "6", "6", "17"),
-		packets, packets*(40+rnd.IntN(1400)), start, start+rnd.IntN(60), pick("ACCEPT", "ACCEPT", "ACCEPT", "REJECT"))
-	if v5 {
-		line += fmt.Sprintf(" vpc-1699adf8987a5e8ff subnet-8b4fce0498527b2%02d i-0%016x %s IPv4 %s us-east-1 use1-az4 - - %s %s %s",
-			host%16, uint64(host+1)*0xbf58476d1ce4e5b9, pick("0", "2", "3", "18", "19"), addrs, pick("-", "-", "S3"), pick("-", "-", "AMAZON"), way)
-	}
-	return line
-}
-
 // perSecond reports records per second, of n records an iteration.
 func perSecond(b *testing.B, n int) {
 	b.ReportMetric(float64(n)*float64(b.N)/b.Elapsed().Seconds(), "records/s")
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n)/float64(b.N), "ns/record")
 }
 
-// BenchmarkDecode shows where the time of a big object goes: in unpacking it,
-// which is not ours, in decoding and parsing it, and in all of Records.
+// BenchmarkDecode shows where the time of a log of many objects goes: in
+// unpacking it, which is not ours; in unpacking and parsing it, by one
+// goroutine; and in all that Records does.
 func BenchmarkDecode(b *testing.B) {
-	const records = 300_000
 	// What an analysis reads of the 29 fields.
 	wanted := flow.AllFields &^ flow.Fields(flow.FieldVersion, flow.FieldAccountID, flow.FieldType, flow.FieldRegion,
 		flow.FieldAZID, flow.FieldSublocationType, flow.FieldSublocationID, flow.FieldPktSrcAWSService,
 		flow.FieldPktDstAWSService, flow.FieldTrafficPath)
 	for _, bench := range []struct {
-		name, header string
-		want         flow.FieldSet
+		name   string
+		format synthetic.Format
+		want   flow.FieldSet
 	}{
-		{"14-fields", v2Header, 0},
-		{"29-fields", v5Header, 0},
-		{"19-of-29-fields", v5Header, wanted},
+		{"14-fields", synthetic.Default, 0},
+		{"29-fields", synthetic.Custom29, 0},
+		{"19-of-29-fields", synthetic.Custom29, wanted},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
-			text := variedTraffic(bench.header, records)
-			packed := gz(text)
+			dir := b.TempDir()
+			stats, err := synthetic.Write(dir, synthetic.Config{Seed: 1, Records: 300_000, Duration: 45 * time.Minute, Format: bench.format})
+			if err != nil {
+				b.Fatal(err)
+			}
+			logs := filepath.Join(dir, "AWSLogs")
+			packed, plain := contents(b, logs)
 			opts := Options{Want: bench.want}
-			b.Run("gunzip", func(b *testing.B) { benchmarkGunzip(b, packed, records) })
-			b.Run("plain", func(b *testing.B) { benchmarkText(b, []byte(text), opts, records) })
-			b.Run("gzip", func(b *testing.B) { benchmarkText(b, packed, opts, records) })
-			b.Run("records", func(b *testing.B) { benchmarkRecords(b, packed, opts, records) })
+			b.Run("gunzip", func(b *testing.B) { benchmarkGunzip(b, packed, int(stats.Records)) })
+			b.Run("plain", func(b *testing.B) { benchmarkText(b, plain, opts, int(stats.Records)) })
+			b.Run("gzip", func(b *testing.B) { benchmarkText(b, packed, opts, int(stats.Records)) })
+			b.Run("records", func(b *testing.B) { benchmarkRecords(b, logs, opts, int(stats.Records)) })
 		})
 	}
 }
 
-// benchmarkGunzip only unpacks.
-func benchmarkGunzip(b *testing.B, packed []byte, records int) {
+// contents reads the objects below dir, as they are and unpacked.
+func contents(b *testing.B, dir string) (packed, plain [][]byte) {
+	err := filepath.WalkDir(dir, func(path string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		object, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		z, err := gzip.NewReader(bytes.NewReader(object))
+		if err != nil {
+			return err
+		}
+		text, err := io.ReadAll(z)
+		packed, plain = append(packed, object), append(plain, text)
+		return err
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	return packed, plain
+}
+
+func benchmarkGunzip(b *testing.B, objects [][]byte, records int) {
 	var z gzip.Reader
 	text := make([]byte, 64<<10)
 	for b.Loop() {
-		if err := z.Reset(bytes.NewReader(packed)); err != nil {
-			b.Fatal(err)
-		}
-		for err := error(nil); err != io.EOF; {
-			if _, err = z.Read(text); err != nil && err != io.EOF {
+		for _, object := range objects {
+			if err := z.Reset(bytes.NewReader(object)); err != nil {
 				b.Fatal(err)
+			}
+			for err := error(nil); err != io.EOF; {
+				if _, err = z.Read(text); err != nil && err != io.EOF {
+					b.Fatal(err)
+				}
 			}
 		}
 	}
 	perSecond(b, records)
 }
 
-// benchmarkText decodes and parses.
-func benchmarkText(b *testing.B, input []byte, opts Options, records int) {
+func benchmarkText(b *testing.B, objects [][]byte, opts Options, records int) {
 	d := newTextDecoder(&opts)
 	var r flow.Record
 	b.ReportAllocs()
 	for b.Loop() {
-		d.reset(bytes.NewReader(input), "log")
 		n := 0
-		for d.next(&r) == nil {
-			n++
+		for _, object := range objects {
+			d.reset(bytes.NewReader(object), "log")
+			for d.next(&r) == nil {
+				n++
+			}
 		}
 		if n != records {
-			b.Fatalf("%d records", n)
+			b.Fatalf("got %d records, want %d", n, records)
 		}
 	}
 	perSecond(b, records)
 }
 
-// benchmarkRecords does all that Records does, for two objects.
-func benchmarkRecords(b *testing.B, packed []byte, opts Options, records int) {
-	l, err := Open([]string{tree(b, map[string]string{"1.gz": string(packed), "2.gz": string(packed)})}, opts)
+func benchmarkRecords(b *testing.B, dir string, opts Options, records int) {
+	l, err := Open([]string{dir}, opts)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -164,11 +156,11 @@ func benchmarkRecords(b *testing.B, packed []byte, opts Options, records int) {
 			}
 			n++
 		}
-		if n != 2*records {
-			b.Fatalf("%d records", n)
+		if n != records {
+			b.Fatalf("got %d records, want %d", n, records)
 		}
 	}
-	perSecond(b, 2*records)
+	perSecond(b, records)
 }
 
 func BenchmarkText(b *testing.B) {
