@@ -239,9 +239,9 @@ func BenchmarkParquet(b *testing.B) {
 	}
 }
 
-// Nothing is allocated for a record. Pages and dictionaries take some
-// allocations each: two headers, and a new reader of the Zstandard or gzip
-// content never.
+// Nothing is allocated for a record or a value. The footer takes some
+// allocations for each column, and the header of a page a handful; the content
+// of pages and dictionaries none.
 func TestParquetAllocatesNothing(t *testing.T) {
 	const records = 60_000
 	// The field type and others of its kind go to Record.Extra, whose memory
@@ -272,7 +272,7 @@ func TestParquetAllocatesNothing(t *testing.T) {
 			for d.next(&r) == nil {
 			}
 		})
-		if whole > records/20 {
+		if whole > records/100 {
 			t.Errorf("%s: got %v allocations for a file of %d records", codec, whole, records)
 		}
 	}

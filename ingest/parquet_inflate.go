@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
@@ -26,10 +27,14 @@ type inflater struct {
 	// the right ones. It goes below 0 at the end of src, where zeros follow.
 	count int
 
-	lengths  [maxLiterals + maxDistances]uint8 // of the codes, by symbol
-	literals [literalEntries]uint32
-	distance [distanceEntries]uint32
-	fixed    bool // the tables are those of fixed codes
+	lengths [maxLiterals + maxDistances]uint8 // of the codes, by symbol
+	tables  inflateTables                     // of the codes of the block
+}
+
+// inflateTables are those of literals with lengths, and of distances.
+type inflateTables struct {
+	literals  [literalEntries]uint32
+	distances [distanceEntries]uint32
 }
 
 // A table has an entry for each value of the next bits, and behind them the
@@ -88,7 +93,7 @@ func (f *inflater) inflate(dst []byte) bool {
 		case 0:
 			at, ok = f.stored(dst, at)
 		case 1:
-			f.useFixed()
+			f.tables = *fixedTables
 			at, ok = f.block(dst, at)
 		case 2:
 			if f.readCodes() {
@@ -143,29 +148,30 @@ func (f *inflater) stored(dst []byte, at int) (int, bool) {
 	return at + copy(dst[at:], rest[4:4+n]), true
 }
 
-// useFixed makes the tables of the codes that need no description.
-func (f *inflater) useFixed() {
-	if f.fixed {
-		return
-	}
-	for i := range maxLiterals {
+// fixedTables are those of the codes that need no description. Small pages are
+// written in them.
+var fixedTables = func() *inflateTables {
+	var literals [maxLiterals]uint8
+	for i := range literals {
 		switch {
-		case i < 144:
-			f.lengths[i] = 8
+		case i < 144, i >= 280:
+			literals[i] = 8
 		case i < 256:
-			f.lengths[i] = 9
-		case i < 280:
-			f.lengths[i] = 7
+			literals[i] = 9
 		default:
-			f.lengths[i] = 8
+			literals[i] = 7
 		}
 	}
-	for i := range maxDistances {
-		f.lengths[maxLiterals+i] = 5
-	}
-	makeTable(f.literals[:], literalBits, f.lengths[:maxLiterals], &literalMeanings)
-	makeTable(f.distance[:], distanceBits, f.lengths[maxLiterals:], &distanceMeanings)
-	f.fixed = true
+	distances := bytes.Repeat([]byte{5}, maxDistances)
+	t := new(inflateTables)
+	t.make(literals[:], distances)
+	return t
+}()
+
+// make makes the tables of the codes with the given lengths.
+func (t *inflateTables) make(literals, distances []uint8) bool {
+	return makeTable(t.literals[:], literalBits, literals, &literalMeanings) &&
+		makeTable(t.distances[:], distanceBits, distances, &distanceMeanings)
 }
 
 // lengthOrder is the order in which the lengths of the codes for lengths come.
@@ -173,7 +179,6 @@ var lengthOrder = [19]uint8{16, 17, 18, 0, 8, 7, 9, 6, 10, 5, 11, 4, 12, 3, 13, 
 
 // readCodes makes the tables of the codes that a block describes.
 func (f *inflater) readCodes() bool {
-	f.fixed = false
 	literals, distances, n := int(f.take(5))+257, int(f.take(5))+1, int(f.take(4))+4
 	var lengths [len(lengthOrder)]uint8
 	for _, i := range lengthOrder[:n] {
@@ -182,8 +187,7 @@ func (f *inflater) readCodes() bool {
 	if literals > maxLiterals-2 || distances > maxDistances-2 || !f.readLengths(lengths[:], f.lengths[:literals+distances]) {
 		return false
 	}
-	return makeTable(f.literals[:], literalBits, f.lengths[:literals], &literalMeanings) &&
-		makeTable(f.distance[:], distanceBits, f.lengths[literals:literals+distances], &distanceMeanings)
+	return f.tables.make(f.lengths[:literals], f.lengths[literals:literals+distances])
 }
 
 // readLengths reads the lengths of codes, which are themselves in a code.
@@ -355,7 +359,7 @@ func (b *tableBuilder) open(prefix uint32, n int) {
 // so bits are fetched once for three literals, and again for a length.
 func (f *inflater) block(dst []byte, at int) (int, bool) {
 	src, pos, bit, count := f.src, f.pos, f.bit, f.count
-	literals, distances := &f.literals, &f.distance
+	literals, distances := &f.tables.literals, &f.tables.distances
 	for {
 		if pos+8 <= len(src) {
 			bit |= binary.LittleEndian.Uint64(src[pos:]) << (count & 63)
