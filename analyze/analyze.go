@@ -45,6 +45,10 @@ type Options struct {
 	// others that end later. Connections are then forgotten as they end, and
 	// memory follows those open at a time; otherwise all stay to the end.
 	Ordered bool
+	// Memory is about how many bytes the records may take that wait for the
+	// end of their connection; beyond it they wait in temporary files. It is
+	// not bounded if zero.
+	Memory int64
 	// Entries is the most entries that a slot's ranges may take; 4 if zero.
 	Entries int
 
@@ -109,6 +113,7 @@ func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	s.over = a.hints.advance
 	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), cmp.Or(o.held, heldConnections))
 	defer a.waiting.close()
+	defer s.collector.spill.close()
 	err := s.read(records)
 	if err == nil {
 		a.finish(s)

@@ -32,6 +32,7 @@ const (
 // within maxDisorder.
 type assembler struct {
 	ordered   bool
+	memory    int64 // Options.Memory
 	collector *collector
 	joiner    joiner
 	families  families
@@ -45,7 +46,7 @@ type assembler struct {
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
-	return &assembler{ordered: o.Ordered, collector: newCollector(), joiner: joiner{topology: newTopology(o.Network)}, ports: ports, emit: emit}
+	return &assembler{ordered: o.Ordered, memory: o.Memory, collector: newCollector(), joiner: joiner{topology: newTopology(o.Network)}, ports: ports, emit: emit}
 }
 
 // read takes all records, and hands on all connections.
@@ -59,6 +60,7 @@ func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
 			if a.ordered {
 				a.advance(r.End - maxDisorder)
 			}
+			a.makeRoom()
 		case errors.As(err, &bad):
 			a.collector.coverage.BadRecords++
 		case errors.As(err, &broken):
@@ -67,7 +69,11 @@ func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
 			return err
 		}
 	}
+	a.readSpilled()
 	a.takeStock(forever)
+	if a.collector.spill != nil {
+		return a.collector.spill.err
+	}
 	return nil
 }
 
@@ -79,10 +85,11 @@ func (a *assembler) advance(seen int64) {
 	}
 	for a.stock+step <= seen {
 		a.stock += step
-		if a.collector.groups.n == 0 && len(a.pending) == 0 {
+		if a.collector.groups.n == 0 && len(a.pending) == 0 && a.collector.spill.isEmpty() {
 			a.stock = seen / step * step // nothing to do on the way
 		}
 		a.takeStock(a.stock)
+		a.collector.open(a.stock + step)
 	}
 }
 

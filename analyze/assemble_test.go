@@ -57,7 +57,7 @@ func inOrder(rs []flow.Record, rng *rand.Rand, disorder int64) []flow.Record {
 }
 
 // Forgetting what is over changes nothing, whatever the disorder within the
-// promise, and keeps memory to what is open.
+// promise, and so does putting what waits into files.
 func TestOrderedLogGivesTheSame(t *testing.T) {
 	inFormats(t, func(t *testing.T, f logFormat) {
 		rng := rand.New(rand.NewPCG(3, 1))
@@ -68,6 +68,16 @@ func TestOrderedLogGivesTheSame(t *testing.T) {
 			for range 3 {
 				if got := asJSON(t, analysed(t, inOrder(rs, rng, maxDisorder-60), o)); got != want {
 					t.Fatalf("%s: another result: %s", known, firstDifference(got, want))
+				}
+			}
+			for _, memory := range []int64{1, 50_000} {
+				for o.Memory, o.Ordered = memory, false; ; o.Ordered = true {
+					if got := asJSON(t, analysed(t, inOrder(rs, rng, maxDisorder-60), o)); got != want {
+						t.Fatalf("%s, %d bytes of memory, ordered %v: another result: %s", known, memory, o.Ordered, firstDifference(got, want))
+					}
+					if o.Ordered {
+						break
+					}
 				}
 			}
 		}

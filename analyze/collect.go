@@ -34,6 +34,8 @@ type collector struct {
 	// others, which each stock looks at.
 	due     map[int64]*group
 	inParts []*group
+	held    int    // windows in groups
+	spill   *spill // what there was no room for; nil while there is
 
 	// The record before, which often has the same interface and flow log.
 	last struct {
@@ -183,18 +185,46 @@ func (c *collector) add(r *flow.Record) {
 	c.coverage.HeaderAddrs = c.coverage.HeaderAddrs || r.PktSrc.IsValid()
 	c.coverage.Flags = c.coverage.Flags || r.Has.Has(flow.FieldTCPFlags)
 
+	c.take(c.sighting(iface, r))
+	iface.learn(r)
+}
+
+// A sighting is what a record says of the packets of a five-tuple.
+type sighting struct {
+	iface  *Interface
+	tuple  flow.Tuple // canonical
+	header header     // not valid when the log has no pkt-* fields
+	window window     // without the number of the header
+}
+
+func (c *collector) sighting(iface *Interface, r *flow.Record) sighting {
 	raw := r.Tuple()
 	if !raw.Src.IsValid() || !raw.Dst.IsValid() {
 		raw = r.HeaderTuple() // a format with pkt-* addresses only
 	}
 	tuple, forward := raw.Canonical()
-	g := c.group(iface, tuple)
-	w := window{
+	s := sighting{iface: iface, tuple: tuple, window: window{
 		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
-		log: c.logOf(r), header: c.header(g, r, forward), forward: forward,
+		log: c.logOf(r), header: -1, forward: forward,
 		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
+	}}
+	switch {
+	case !r.PktSrc.IsValid() || !r.PktDst.IsValid():
+	case forward:
+		s.header = header{r.PktSrc, r.PktDst}
+	default:
+		s.header = header{r.PktDst, r.PktSrc}
 	}
+	return s
+}
+
+// put puts a sighting to its group.
+func (c *collector) put(s *sighting) {
+	g := c.group(s.iface, s.tuple)
+	w := s.window
+	w.header = c.header(g, s.header)
 	g.add(w)
+	c.held++
 	c.queue(g)
 	if w.action != flow.Reject && !g.accepted {
 		g.accepted = true
@@ -203,7 +233,6 @@ func (c *collector) add(r *flow.Record) {
 	if w.end < c.closed {
 		c.coverage.Late++
 	}
-	iface.learn(r)
 }
 
 // logOf returns the hash of the ID of the record's flow log.
@@ -282,6 +311,7 @@ func (c *collector) queue(g *group) {
 // takeDue takes the groups out of the queues that may hold connections that
 // ended before limit, the time of a stock less stillOpen.
 func (c *collector) takeDue(limit int64) []*group {
+	c.unpark(limit)
 	var due []*group
 	if limit == forever {
 		c.groups.all(func(g *group) { due = append(due, g) })
@@ -314,7 +344,7 @@ func (c *collector) takeDue(limit int64) []*group {
 	return due
 }
 
-// drop forgets a group that has no windows any more.
+// drop forgets a group, whose windows are closed or elsewhere.
 func (c *collector) drop(g *group) {
 	c.groups.remove(g)
 	if g.removed = true; !g.queued {
@@ -338,14 +368,11 @@ func (g *group) settle() {
 	g.headers = sorted
 }
 
-// header returns the index of the record's header addresses.
-func (c *collector) header(g *group, r *flow.Record, forward bool) int32 {
-	if !r.PktSrc.IsValid() || !r.PktDst.IsValid() {
+// header returns the index of header addresses in the group; -1 when they are
+// not known.
+func (c *collector) header(g *group, h header) int32 {
+	if !h.src.IsValid() {
 		return -1
-	}
-	h := header{r.PktSrc, r.PktDst}
-	if !forward {
-		h = header{r.PktDst, r.PktSrc}
 	}
 	if i := slices.Index(g.headers, h); i >= 0 {
 		return int32(i)

@@ -109,6 +109,7 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	c.sortGroups(due)
 	legs := make([]*Leg, 0, len(due))
 	for _, g := range due {
+		c.held -= len(g.windows)
 		g.settle()
 		var dropped int
 		g.windows, dropped = dedupe(g.windows)
@@ -120,6 +121,7 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 			continue
 		}
 		legs = append(legs, c.closeParts(g, limit, seen, p)...)
+		c.held += len(g.windows)
 		if len(g.windows) == 0 {
 			c.drop(g)
 		} else if !g.parts {
