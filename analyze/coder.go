@@ -7,6 +7,7 @@ import (
 	"math"
 	"math/bits"
 	"net/netip"
+	"strings"
 
 	"ephemera/ingest/flow"
 )
@@ -191,13 +192,12 @@ func (c *coder) orderedName(v *string) {
 		return
 	}
 	c.names.number(*v) // for reading
-	for i := range len(*v) {
-		c.b = append(c.b, (*v)[i])
-		if (*v)[i] == 0 {
-			c.b = append(c.b, 0xff)
-		}
+	text := *v
+	for i := strings.IndexByte(text, 0); i >= 0; i = strings.IndexByte(text, 0) {
+		c.b = append(append(c.b, text[:i]...), 0, 0xff)
+		text = text[i+1:]
 	}
-	c.b = append(c.b, 0, 0)
+	c.b = append(append(c.b, text...), 0, 0)
 }
 
 func (c *coder) readOrderedName(v *string) {

@@ -54,6 +54,21 @@ func (r *Rows[T]) All() iter.Seq[T] {
 	return r.sorter.all()
 }
 
+// Each sets row to one row after the other, and yields behind each: All
+// without its copies, for many large rows. What is in row then may be kept.
+func (r *Rows[T]) Each(row *T) func(yield func() bool) {
+	if r != nil && r.sorter != nil {
+		return r.sorter.each(row)
+	}
+	return func(yield func() bool) {
+		for *row = range r.All() {
+			if !yield() {
+				return
+			}
+		}
+	}
+}
+
 // Err returns the first error of writing or reading rows.
 func (r *Rows[T]) Err() error {
 	if r == nil || r.sorter == nil {

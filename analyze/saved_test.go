@@ -239,7 +239,7 @@ func TestSorterAllocations(t *testing.T) {
 		t.Errorf("adding a row takes %v allocations, want 0", got)
 	}
 	got := testing.AllocsPerRun(10, func() {
-		for range r.All() { //nolint:revive // only read
+		for range r.All() {
 		}
 	})
 	if n := r.Len(); got > 50 {

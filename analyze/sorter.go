@@ -96,7 +96,8 @@ func newSorter[T any](compare func(a, b T) int, c codec[T], limit int) *sorter[T
 func (s *sorter[T]) add(v T) {
 	s.n++
 	s.sorted = false
-	s.hold(v)
+	s.value = v
+	s.hold()
 	if (len(s.held) >= s.limit || len(s.writer.b) >= heldBytes) && s.err == nil {
 		if s.err = s.spill(); s.err != nil {
 			return
@@ -108,12 +109,11 @@ func (s *sorter[T]) add(v T) {
 	}
 }
 
-// hold appends the value to those that are held.
-func (s *sorter[T]) hold(v T) {
+// hold appends value to what is held.
+func (s *sorter[T]) hold() {
 	w := &s.writer
 	at := len(w.b)
 	w.key, w.names = at, &s.names
-	s.value = v
 	s.codec(w, &s.value)
 	r := newPacked(w.b[at:], w.key-at)
 	s.held = append(s.held, entry{r.prefix, at, uint32(len(r.b)), uint32(r.key)})
@@ -252,18 +252,27 @@ func (s *sorter[T]) len() int { return s.n }
 // called again. It ends early when the file cannot be read: see err.
 func (s *sorter[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
+		v := new(T)
+		for range s.each(v) {
+			if !yield(*v) {
+				return
+			}
+		}
+	}
+}
+
+// each sets v to one value after the other, as all yields them.
+func (s *sorter[T]) each(v *T) func(yield func() bool) {
+	return func(yield func() bool) {
 		s.sort()
 		m := s.newMerge(s.runs)
 		m.push(&cursor{index: len(s.runs), next: s.nextHeld()})
-		c, v := s.reader(), new(T)
+		c := s.reader()
 		for r := m.first(); r != nil; r = m.next() {
-			if m.err == nil {
-				m.fail(s.readInto(v, c, *r))
-			}
-			if m.err != nil {
+			if m.fail(s.readInto(v, c, *r)); m.err != nil {
 				break
 			}
-			if !yield(*v) {
+			if !yield() {
 				return
 			}
 		}

@@ -33,11 +33,13 @@ func newCell(c column, row reflect.Value) cell {
 	x := cell{key: strconv.Quote(c.name) + ": ", empty: func() bool { return false }, csv: f.csv, json: f.json}
 	if c.omitZero {
 		x.empty = f.isZero
-		x.csv = func(b []byte) []byte {
-			if f.isZero() {
-				return b
+		if !f.silent {
+			x.csv = func(b []byte) []byte {
+				if f.isZero() {
+					return b
+				}
+				return f.csv(b)
 			}
-			return f.csv(b)
 		}
 	}
 	return x
@@ -46,6 +48,7 @@ func newCell(c column, row reflect.Value) cell {
 // form is how a field is written.
 type form struct {
 	isZero func() bool
+	silent bool // csv appends nothing if it is zero
 	csv    func([]byte) []byte
 	json   func([]byte) ([]byte, error)
 }
@@ -117,9 +120,11 @@ func bare[T comparable](p *T, write func([]byte, T) []byte) form {
 	}
 }
 
-// quoted is the form of what is a string in JSON, and needs no escaping.
+// quoted is the form of what is a string in JSON, and needs no escaping. Of a
+// zero value, write appends nothing.
 func quoted[T comparable](p *T, write func([]byte, T) []byte) form {
 	f := bare(p, write)
+	f.silent = true
 	f.json = func(b []byte) ([]byte, error) { return append(write(append(b, '"'), *p), '"'), nil }
 	return f
 }
@@ -127,6 +132,7 @@ func quoted[T comparable](p *T, write func([]byte, T) []byte) form {
 func textForm(p *string) form {
 	return form{
 		isZero: func() bool { return *p == "" },
+		silent: true,
 		csv:    func(b []byte) []byte { return appendCell(b, *p) },
 		json:   func(b []byte) ([]byte, error) { return appendString(b, *p) },
 	}
@@ -135,6 +141,7 @@ func textForm(p *string) form {
 func listForm(p *[]string) form {
 	return form{
 		isZero: func() bool { return *p == nil },
+		silent: true,
 		csv: func(b []byte) []byte {
 			if len(*p) == 1 {
 				return appendCell(b, (*p)[0])

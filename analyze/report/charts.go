@@ -111,18 +111,32 @@ type rejectCount struct {
 
 // countRejects counts rejected flows by what rejected them, most first.
 func countRejects(rejects *analyze.Rows[analyze.RejectedFlow]) []rejectCount {
-	index := map[[2]string]int{}
-	counts := []rejectCount{}
-	for f := range rejects.All() {
-		key := [2]string{string(f.Cause), ruleWords(f)}
-		i, ok := index[key]
-		if !ok {
-			i = len(counts)
-			index[key] = i
-			counts = append(counts, rejectCount{Cause: key[0], Rule: key[1]})
+	type rule struct {
+		cause     analyze.Cause
+		id        string
+		number    int
+		isDefault bool
+	}
+	type words struct{ cause, rule string }
+	byRule, byWords := map[rule]*rejectCount{}, map[words]*rejectCount{}
+	var f analyze.RejectedFlow
+	for range rejects.Each(&f) {
+		k := rule{f.Cause, f.CauseID, f.RuleNumber, f.RuleDefault}
+		c := byRule[k]
+		if c == nil {
+			w := words{string(f.Cause), ruleWords(f)}
+			if byWords[w] == nil {
+				byWords[w] = &rejectCount{Cause: w.cause, Rule: w.rule}
+			}
+			c = byWords[w]
+			byRule[k] = c
 		}
-		counts[i].Flows++
-		counts[i].Packets += f.Packets
+		c.Flows++
+		c.Packets += f.Packets
+	}
+	counts := make([]rejectCount, 0, len(byWords))
+	for _, c := range byWords {
+		counts = append(counts, *c)
 	}
 	slices.SortFunc(counts, func(x, y rejectCount) int {
 		return cmp.Or(cmp.Compare(y.Flows, x.Flows), cmp.Compare(x.Cause, y.Cause), cmp.Compare(x.Rule, y.Rule))

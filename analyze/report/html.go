@@ -246,7 +246,8 @@ func newTiles(r *analyze.Result) []tile {
 
 func rejectNote(rejects *analyze.Rows[analyze.RejectedFlow]) string {
 	unknown := 0
-	for f := range rejects.All() {
+	var f analyze.RejectedFlow
+	for range rejects.Each(&f) {
 		if f.Cause == analyze.CauseUndetermined {
 			unknown++
 		}

@@ -56,7 +56,7 @@ func newTable[T any](name string, rows *analyze.Rows[T]) table {
 	t := table{
 		name: name, file: name, columns: columnsOf(v.Type()), total: rows.Len(),
 		rows: func(yield func(reflect.Value) bool) {
-			for *row = range rows.All() {
+			for range rows.Each(row) {
 				if !yield(v) {
 					return
 				}
