@@ -92,7 +92,9 @@ func (c *column) quick() quickColumn {
 		return s
 	}
 	switch f := c.field; f {
-	case flow.FieldVersion, flow.FieldProtocol, flow.FieldTCPFlags, flow.FieldTrafficPath:
+	case flow.FieldVersion:
+		s.read, s.limit = aDigit, 255
+	case flow.FieldProtocol, flow.FieldTCPFlags, flow.FieldTrafficPath:
 		s.read, s.limit = aNumber, 255
 	case flow.FieldSrcPort, flow.FieldDstPort:
 		s.read, s.limit = aNumber, 65535

@@ -14,7 +14,7 @@ type interner struct {
 	last [flow.NumFields]string
 
 	// recent holds names where their last bytes say. It stands in front of
-	// all because that is slower: 20 ns for one of 200 interfaces, against 6.
+	// all because it takes two thirds of the time, for 200 interfaces.
 	recent [recentNames]string
 	all    map[string]string
 }

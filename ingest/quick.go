@@ -16,7 +16,9 @@ import (
 //
 // A value costs about as much as a branch that was guessed wrong, so the code
 // branches on what nearly all lines have in common only, and never on how
-// long a number or an address is.
+// long a number or an address is. On the other hand, what follows has to wait
+// for a length that is computed, and not for one that is guessed: where there
+// is but one usual length, as of a time or an action, the code branches on it.
 
 // A window is the text from the beginning of a line on. What lies behind the
 // text is in it, too, so that eight bytes can be loaded anywhere in front of
@@ -62,6 +64,7 @@ type quickly uint8
 
 const (
 	aWord   quickly = iota // passed over
+	aDigit                 // or, rarely, a number up to limit
 	aNumber                // up to limit
 	aTime                  // in Unix seconds
 	anAddress
@@ -124,6 +127,10 @@ func (d *textDecoder) quickRow(w *window) uint {
 		switch c.read {
 		case aWord:
 			length = w.wordEnd(at) - at
+		case aDigit:
+			if v.nums[f] = uint64(w[at] - '0'); v.nums[f] <= 9 && w[at+1] == ' ' {
+				length = 1
+			}
 		case aNumber:
 			values := digits(w.eight(at))
 			if others := noDigits(values); others != 0 {
@@ -143,9 +150,13 @@ func (d *textDecoder) quickRow(w *window) uint {
 			a, length = quad((*[80]byte)(w[at:]))
 			v.addrs[f] = flow.AddrFrom4(a)
 		case anAction:
-			v.nums[f], length = quickAction(w.eight(at))
+			if v.nums[f] = quickAction(w.eight(at)); v.nums[f] != 0 {
+				length = uint(len("ACCEPT"))
+			}
 		case aStatus:
-			v.nums[f], length = quickStatus(w.four(at))
+			if v.nums[f] = uint64(flow.OK); w[at] == 'O' && w[at+1] == 'K' {
+				length = uint(len("OK"))
+			}
 		case aDirection:
 			v.nums[f], length = quickDirection(w.eight(at))
 		case aName:
@@ -208,7 +219,7 @@ func (d *textDecoder) rareValue(c *quickColumn, w *window, at uint) uint {
 	}
 	var err error
 	switch c.read {
-	case aNumber:
+	case aDigit, aNumber:
 		v.nums[f], err = unsigned(tok, c.limit)
 	case aTime:
 		var t int64
@@ -278,7 +289,6 @@ func (d *textDecoder) fill(r *flow.Record) {
 const shortFields = 1<<flow.FieldVPCID - 1
 
 func (w *window) eight(at uint) uint64 { return binary.LittleEndian.Uint64(w[at : at+8]) }
-func (w *window) four(at uint) uint32  { return binary.LittleEndian.Uint32(w[at : at+4]) }
 
 // wordEnd returns where the word that begins at ends, which is at a blank or
 // a control character, or windowSize where that is too far away.
@@ -379,19 +389,12 @@ func octets(digits uint64) uint64 {
 // bitOfEach gathers the highest bits of all bytes, the lowest byte's first.
 func bitOfEach(high uint64) uint64 { return high * 0x0002040810204081 >> 56 }
 
-// quickAction reads ACCEPT or REJECT. It does not branch: which of them it is
-// can be as random as what passes by.
-func quickAction(text uint64) (action uint64, length uint) {
+// quickAction reads ACCEPT or REJECT, else gives 0. It does not branch: which
+// of them it is can be as random as what passes by.
+func quickAction(text uint64) uint64 {
 	const accept = 'A' | 'C'<<8 | 'C'<<16 | 'E'<<24 | 'P'<<32 | 'T'<<40
 	const reject = 'R' | 'E'<<8 | 'J'<<16 | 'E'<<24 | 'C'<<32 | 'T'<<40
-	accepted, rejected := bit(text<<16 == accept<<16), bit(text<<16 == reject<<16)
-	return accepted*uint64(flow.Accept) + rejected*uint64(flow.Reject), uint(6 * (accepted + rejected))
-}
-
-// quickStatus reads OK.
-func quickStatus(text uint32) (status uint64, length uint) {
-	const ok = 'O' | 'K'<<8
-	return uint64(flow.OK), uint(2 * bit(text<<16 == ok<<16))
+	return bit(text<<16 == accept<<16)*uint64(flow.Accept) + bit(text<<16 == reject<<16)*uint64(flow.Reject)
 }
 
 // quickDirection reads ingress or egress, as quickAction.
