@@ -233,3 +233,19 @@ func TestRowsAreWrittenWithoutAllocation(t *testing.T) {
 		}
 	}
 }
+
+// A count of 0 is known, and stays so however long its table is.
+func TestKnownZeros(t *testing.T) {
+	rows := make([]analyze.PortDemand, 5_000)
+	for i := range rows {
+		rows[i] = analyze.PortDemand{BacktestLost: ptr(0), BacktestTotal: ptr(3), BacktestLow: ptr(0.0)}
+	}
+	table := newTable("port_ranges", analyze.RowsOf(rows...))
+	for row := range table.rows {
+		for _, c := range table.columns {
+			if got := c.text(row); (c.name == "backtest_lost" || c.name == "backtest_low") && got != "0" {
+				t.Fatalf("%s: got %q, want 0", c.name, got)
+			}
+		}
+	}
+}
