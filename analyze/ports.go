@@ -61,6 +61,7 @@ type portUseAt struct {
 	sample      picker.Sample    // of what passed, where somebody does
 	stopped     rules.PortBitmap // attempted, and did not pass
 	wanted      rules.PortBitmap // attempted by what surely was FTP
+	entry       string           // of entries, the one met last, which is often that of the next connection
 	entries     []string         // the rules that let packets pass, in words
 }
 
@@ -98,10 +99,11 @@ func (d *demand) add(c *Connection, r roles) {
 	}
 	d.pickers.addServer(c, r)
 	id := c.Tuple.Hash()
-	var hops [maxStops]hop
-	for i := range r.appendHops(hops[:0], c) {
-		if h := &hops[i]; h.reached || r.isFTP() {
-			d.addHop(c, r, h, id)
+	var stops [maxStops]stop
+	for _, s := range r.allStops(stops[:0], c) {
+		var h hop
+		if (r.isFTP() || s.way().Packets() > 0) && r.setHop(&h, c, s) {
+			d.addHop(c, r, &h, id)
 		}
 	}
 }
@@ -259,7 +261,11 @@ func (p *portUseAt) add(h *hop, r roles, rule string) {
 
 // addEntry notes a rule that let packets pass. There are few for a peer.
 func (p *portUseAt) addEntry(rule string) {
-	if rule != "" && !slices.Contains(p.entries, rule) {
+	if rule == p.entry || rule == "" {
+		return
+	}
+	p.entry = rule
+	if !slices.Contains(p.entries, rule) {
 		p.entries = append(p.entries, rule)
 	}
 }

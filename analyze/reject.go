@@ -74,7 +74,13 @@ type attributor struct {
 
 	checkers map[*rules.Network]*rules.Checker
 	points   map[pointKey]*rules.Checkpoint
+	recent   [4]recentPoint // of points; a connection asks of few interfaces again and again
+	oldest   int            // of recent, the next to give way
 	rulings  map[*rules.Answer]*ruling
+
+	// asked are the ways of the connection that was verified last, and what the
+	// rules say of them.
+	asked []askedWay
 
 	// What was returned last, whose memory serves again.
 	denied []denial
@@ -90,12 +96,25 @@ type pointKey struct {
 // pointAt returns the interface as the rules in force at a time know it.
 func (a *attributor) pointAt(i *Interface, unix int64) *rules.Checkpoint {
 	k := pointKey{i, a.history.At(unix)}
+	for n := range a.recent {
+		if r := &a.recent[n]; r.key == k {
+			return r.point
+		}
+	}
 	p := a.points[k]
 	if p == nil {
 		p = a.checker(k.network).Interface(i.ID)
 		a.points[k] = p
 	}
+	a.recent[a.oldest] = recentPoint{k, p}
+	a.oldest = (a.oldest + 1) % len(a.recent)
 	return p
+}
+
+// recentPoint is an entry of attributor.points.
+type recentPoint struct {
+	key   pointKey
+	point *rules.Checkpoint
 }
 
 // maxCheckers is how many snapshots are asked from memory. Connections come
@@ -124,6 +143,16 @@ func (a *attributor) denials(l *Leg, fromInitiator bool) []denial {
 		}
 	}
 	return a.denied
+}
+
+// hasRejects reports whether packets of either way were rejected.
+func (l *Leg) hasRejects() bool {
+	for i := range l.windows {
+		if l.windows[i].action == flow.Reject {
+			return true
+		}
+	}
+	return false
 }
 
 // deny counts a window with those that have the same cause.
@@ -390,10 +419,47 @@ func (a *attributor) verify(l *Leg, fromInitiator bool) {
 	if way.Accepted == 0 || way.Rejected > 0 {
 		return
 	}
-	t, dir, reply := l.way(fromInitiator)
-	if v, denied := a.pointAt(l.Interface, way.First).Check(dir, t, reply).Deciding(); denied {
-		a.stale[v.ID+" "+dir.String()]++
+	q := question{iface: l.Interface, time: way.First}
+	q.tuple, q.direction, q.reply = l.way(fromInitiator)
+	answer := a.ask(&q)
+	a.asked = append(a.asked, askedWay{q, answer})
+	if v, denied := answer.Deciding(); denied {
+		a.stale[v.ID+" "+q.direction.String()]++
 	}
+}
+
+// A question is a packet at an interface at a time.
+type question struct {
+	iface     *Interface
+	tuple     flow.Tuple // header addresses, in the direction of the packet
+	time      int64
+	direction flow.Direction
+	reply     bool // answers what a security group there has let through
+}
+
+// askedWay is a question with its answer.
+type askedWay struct {
+	question
+	answer *rules.Answer
+}
+
+// ask evaluates the rules in force then.
+func (a *attributor) ask(q *question) *rules.Answer {
+	return a.pointAt(q.iface, q.time).Check(q.direction, q.tuple, q.reply)
+}
+
+// peer is the far end from the interface's point of view.
+func (q *question) peer() flow.Addr {
+	if q.direction == flow.Egress {
+		return q.tuple.Dst
+	}
+	return q.tuple.Src
+}
+
+// isLike reports whether rules see no difference between two questions.
+func (q *question) isLike(p *question) bool {
+	return q.iface == p.iface && q.time == p.time && q.direction == p.direction && q.reply == p.reply &&
+		q.tuple.DstPort == p.tuple.DstPort && q.tuple.Proto == p.tuple.Proto && q.peer() == p.peer()
 }
 
 // staleWarnings says which filters contradict the traffic.

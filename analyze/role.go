@@ -97,55 +97,45 @@ func otherUsage(c *Connection, h *hop) usage {
 // A hop is one point of a connection's way as the filters there see it,
 // whether the connection came that far or not.
 type hop struct {
+	question
 	point         Point
 	leg           *Leg // nil when the log has none
-	iface         *Interface
-	direction     flow.Direction
-	tuple         flow.Tuple // header addresses, in the direction of the packet
 	fromInitiator bool
-	reply         bool // answers what a security group there has let through
 	reached       bool // packets were seen
 	passed        bool // and accepted
-	time          int64
-}
-
-// peer is the far end from the filter's point of view.
-func (h *hop) peer() flow.Addr {
-	if h.direction == flow.Egress {
-		return h.tuple.Dst
-	}
-	return h.tuple.Src
 }
 
 // hops returns the filters' points on the connection's way, those included
 // that it would have met had it not died before. Points at which the header
 // addresses or the port are not known are left out.
-func (r roles) hops(c *Connection) []hop { return r.appendHops(nil, c) }
-
-// appendHops is hops for those who have a place for them, which need not be
-// allocated for every connection: maxStops of them are enough.
-func (r roles) appendHops(hs []hop, c *Connection) []hop {
+func (r roles) hops(c *Connection) []hop {
 	if c.Unsolicited {
-		return hs
+		return nil
 	}
-	var stops [maxStops]stop
-	for _, s := range r.allStops(stops[:0], c) {
-		hs = append(hs, hop{point: s.point, leg: s.leg, fromInitiator: s.fromInitiator, time: c.Start})
-		h := &hs[len(hs)-1]
-		if s.leg != nil {
-			h.iface = s.leg.Interface
-			h.tuple, h.direction, h.reply = s.leg.way(s.fromInitiator)
-			w := s.way()
-			h.reached, h.passed = w.Packets() > 0, w.Accepted > 0
-			if w.First > 0 {
-				h.time = w.First
-			}
-		}
-		if !r.imagine(c, h) {
+	var hs []hop
+	for _, s := range r.allStops(nil, c) {
+		hs = append(hs, hop{})
+		if !r.setHop(&hs[len(hs)-1], c, s) {
 			hs = hs[:len(hs)-1]
 		}
 	}
 	return hs
+}
+
+// setHop makes the zero hop that of a stop. It is false when the header
+// addresses or the port are not known there.
+func (r roles) setHop(h *hop, c *Connection, s stop) bool {
+	h.point, h.leg, h.fromInitiator, h.time = s.point, s.leg, s.fromInitiator, c.Start
+	if s.leg != nil {
+		h.iface = s.leg.Interface
+		h.tuple, h.direction, h.reply = s.leg.way(s.fromInitiator)
+		w := s.way()
+		h.reached, h.passed = w.Packets() > 0, w.Accepted > 0
+		if w.First > 0 {
+			h.time = w.First
+		}
+	}
+	return r.imagine(c, h)
 }
 
 // allStops returns the stops of the way through the NAT gateway even if the
@@ -189,13 +179,17 @@ func (r roles) imagine(c *Connection, h *hop) bool {
 // rejects makes the rows of one connection's rejected flows. They are valid
 // until the next call.
 func rejects(c *Connection, a *attributor, r roles, confidence float64) []RejectedFlow {
-	a.rows = a.rows[:0]
+	a.rows, a.asked = a.rows[:0], a.asked[:0]
 	for _, l := range [...]*Leg{c.Client, c.Inside, c.Outside, c.Server} {
 		if l == nil {
 			continue
 		}
+		a.verify(l, true)
+		a.verify(l, false)
+		if !l.hasRejects() {
+			continue
+		}
 		for _, fromInitiator := range [...]bool{true, false} {
-			a.verify(l, fromInitiator)
 			for _, d := range a.denials(l, fromInitiator) {
 				row := rejectedFlow(l, c.point(l, fromInitiator, r.opener()), fromInitiator, d)
 				row.SessionID = r.sessionID(confidence)
@@ -218,7 +212,13 @@ func (r roles) sessionID(confidence float64) string {
 	return ""
 }
 
-// checkAt evaluates the rules at a hop.
+// checkAt evaluates the rules at a hop. Most were asked when the connection
+// was verified.
 func (a *attributor) checkAt(h *hop) *rules.Answer {
-	return a.pointAt(h.iface, h.time).Check(h.direction, h.tuple, h.reply)
+	for i := range a.asked {
+		if known := &a.asked[i]; known.isLike(&h.question) {
+			return known.answer
+		}
+	}
+	return a.ask(&h.question)
 }

@@ -83,7 +83,7 @@ func cuts(cs []connection) []int {
 	var out []int
 	for i := range maxFolds {
 		cut := half + (end-half)*i/maxFolds
-		for cut < end && cs[cut].start == cs[cut-1].start {
+		for cut < end && cs[cut].start() == cs[cut-1].start() {
 			cut++
 		}
 		if cut < end && (len(out) == 0 || cut > out[len(out)-1]) {

@@ -67,7 +67,7 @@ func TestCuts(t *testing.T) {
 	} {
 		var cs []connection
 		for _, s := range test.starts {
-			cs = append(cs, connection{start: int64(s)})
+			cs = append(cs, connection{when: int64(s) << 16})
 		}
 		if got := cuts(cs); !slices.Equal(got, test.want) {
 			t.Errorf("starts %d: cuts are %d, want %d", test.starts, got, test.want)
@@ -75,7 +75,7 @@ func TestCuts(t *testing.T) {
 	}
 	cs := make([]connection, SampleSize)
 	for i := range cs {
-		cs[i].start = int64(i)
+		cs[i].when = int64(i) << 16
 	}
 	if got, want := cuts(cs), []int{512, 576, 640, 704, 768, 832, 896, 960, 1024}; !slices.Equal(got, want) {
 		t.Errorf("cuts are %d, want %d", got, want)

@@ -10,10 +10,6 @@ import (
 // SampleSize is the most connections that a Sample keeps.
 const SampleSize = 1024
 
-// sampleSlack is how many more connections a Sample holds before it drops
-// those that it does not keep, so that it sorts rarely.
-const sampleSlack = 256
-
 // A Sample is a bounded sample of connections. It keeps those with the
 // smallest hashes, so that it is a random choice that depends neither on the
 // order of adding nor on how the connections were spread over samples that
@@ -21,25 +17,27 @@ const sampleSlack = 256
 // bottom-k sketches", 2007). Of every connection, kept or not, it knows that
 // its port was used.
 //
-// It takes some 30 KiB when it is full, and up to 8 KiB for the ports. The
+// It takes 16 KiB when it is full, and up to 8 KiB for the ports. The
 // zero Sample is empty and ready to use. Not safe for concurrent use.
 type Sample struct {
 	count int
 	used  rules.PortBitmap
-	kept  []connection // at most SampleSize+sampleSlack, in no order
-	limit uint64       // once full: the largest hash that can still be among the smallest
-	full  bool
+	kept  []connection // at most SampleSize; then a heap, the largest hash first
 }
 
-// A connection is what a sample keeps of one.
+// A connection is what a sample keeps of one: half as much when start and port
+// share a word, of which the port takes the last 16 bits.
 type connection struct {
-	hash  uint64
-	start int64
-	port  uint16
+	hash uint64
+	when int64
 }
 
-func (c connection) compare(d connection) int {
-	return cmp.Or(cmp.Compare(c.hash, d.hash), cmp.Compare(c.start, d.start), cmp.Compare(c.port, d.port))
+func (c connection) start() int64 { return c.when >> 16 }
+func (c connection) port() uint16 { return uint16(c.when) }
+
+// before orders connections by hash, start and port.
+func (c connection) before(d connection) bool {
+	return c.hash < d.hash || c.hash == d.hash && c.when < d.when
 }
 
 // Add puts in a connection that began at start, in Unix seconds, and used
@@ -55,7 +53,7 @@ func (s *Sample) Add(start int64, port uint16, id uint64) bool {
 // look up.
 func (s *Sample) AddAgain(start int64, port uint16, id uint64) {
 	s.count++
-	s.keep(connection{mix(id), start, port})
+	s.keep(connection{mix(id), start<<16 | int64(port)})
 }
 
 // Merge adds all connections of o, which stays as it is.
@@ -68,16 +66,40 @@ func (s *Sample) Merge(o *Sample) {
 }
 
 func (s *Sample) keep(c connection) {
-	if s.full && c.hash > s.limit {
-		return
+	switch {
+	case len(s.kept) < SampleSize:
+		if len(s.kept) == SampleSize/2 {
+			s.kept = append(make([]connection, 0, SampleSize), s.kept...) // and no more
+		}
+		s.kept = append(s.kept, c)
+		if len(s.kept) == SampleSize {
+			for i := SampleSize/2 - 1; i >= 0; i-- {
+				s.sink(i)
+			}
+		}
+	case c.before(s.kept[0]):
+		s.kept[0] = c
+		s.sink(0)
 	}
-	s.kept = append(s.kept, c)
-	if len(s.kept) < SampleSize+sampleSlack {
-		return
+}
+
+// sink puts the i-th connection of the heap behind those that are larger.
+func (s *Sample) sink(i int) {
+	h := s.kept
+	for {
+		child := 2*i + 1
+		if child >= len(h) {
+			return
+		}
+		if right := child + 1; right < len(h) && h[child].before(h[right]) {
+			child = right
+		}
+		if !h[i].before(h[child]) {
+			return
+		}
+		h[i], h[child] = h[child], h[i]
+		i = child
 	}
-	slices.SortFunc(s.kept, connection.compare)
-	s.kept = s.kept[:SampleSize]
-	s.full, s.limit = true, s.kept[SampleSize-1].hash
 }
 
 // Count returns how many connections were added.
@@ -95,7 +117,7 @@ func (s *Sample) Ports() []uint16 { return ports(s.connections()) }
 func ports(cs []connection) []uint16 {
 	out := make([]uint16, len(cs))
 	for i, c := range cs {
-		out[i] = c.port
+		out[i] = c.port()
 	}
 	return out
 }
@@ -103,9 +125,9 @@ func ports(cs []connection) []uint16 {
 // connections returns those that are kept, in the order of time.
 func (s *Sample) connections() []connection {
 	kept := slices.Clone(s.kept)
-	slices.SortFunc(kept, connection.compare)
-	kept = kept[:min(len(kept), SampleSize)]
-	slices.SortStableFunc(kept, func(c, d connection) int { return cmp.Compare(c.start, d.start) })
+	slices.SortFunc(kept, func(c, d connection) int {
+		return cmp.Or(cmp.Compare(c.start(), d.start()), cmp.Compare(c.hash, d.hash), cmp.Compare(c.when, d.when))
+	})
 	return kept
 }
 

@@ -7,16 +7,28 @@ import (
 	"testing"
 )
 
+// added is what Add is told of a connection.
+type added struct {
+	hash  uint64
+	start int64
+	port  uint16
+}
+
 // slowPorts keeps all connections, and looks at the smallest hashes last.
-func slowPorts(all []connection) []uint16 {
+func slowPorts(all []added) (ports []uint16) {
 	all = slices.Clone(all)
 	for i := range all {
 		all[i].hash = mix(all[i].hash)
 	}
-	slices.SortFunc(all, connection.compare)
+	slices.SortFunc(all, func(c, d added) int {
+		return cmp.Or(cmp.Compare(c.hash, d.hash), cmp.Compare(c.start, d.start), cmp.Compare(c.port, d.port))
+	})
 	all = all[:min(len(all), SampleSize)]
-	slices.SortStableFunc(all, func(c, d connection) int { return cmp.Compare(c.start, d.start) })
-	return ports(all)
+	slices.SortStableFunc(all, func(c, d added) int { return cmp.Compare(c.start, d.start) })
+	for _, c := range all {
+		ports = append(ports, c.port)
+	}
+	return ports
 }
 
 // However connections are spread over samples and in which order they are
@@ -24,9 +36,9 @@ func slowPorts(all []connection) []uint16 {
 func TestSampleIsOneOfAll(t *testing.T) {
 	r := rand.New(rand.NewPCG(7, 8))
 	for _, n := range []int{0, 1, 2, 1000, 1023, 1024, 1025, 1279, 1280, 1281, 5000} {
-		all := make([]connection, n)
+		all := make([]added, n)
 		for i := range all {
-			all[i] = connection{r.Uint64N(uint64(4*n) + 1), r.Int64N(500), uint16(r.Uint32())}
+			all[i] = added{r.Uint64N(uint64(4*n) + 1), r.Int64N(500) - 50, uint16(r.Uint32())}
 		}
 		want := slowPorts(all)
 		for range 3 {
