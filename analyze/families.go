@@ -48,7 +48,7 @@ func (f *families) put(i int32, l *Leg) {
 	mask := uint64(len(f.slots) - 1)
 	s := &f.slots[h&mask]
 	for ; s.first != 0; s = &f.slots[h&mask] {
-		if s.hash == uint32(h>>32) && l.sameHosts(f.legs[s.first-1]) {
+		if uint64(s.hash) == h>>32 && l.sameHosts(f.legs[s.first-1]) {
 			first := int32(s.first - 1)
 			f.first[i] = first
 			f.next[f.last[first]] = i
