@@ -31,8 +31,8 @@ type spill struct {
 	// latest is the last stock for which a group is parked, by the hash of its
 	// key: one that goes on is parked in several pieces.
 	latest map[uint64]int64
-	all    *sorter[sighting]              // of a log that is not ordered
-	err    error                          // the first one of the files
+	all    *sorter[sighting] // of a log that is not ordered
+	err    error             // the first one of the files
 }
 
 // A parkedGroup is a group of one connection that waits for its end.
