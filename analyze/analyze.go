@@ -174,7 +174,7 @@ func (a *analysis) add(c *Connection) {
 // the assembler learns of it from its first record.
 func (a *analysis) mayBeFTP(c *Connection) bool {
 	t := c.Tuple
-	return t.Proto == flow.TCP && (a.ports.control[t.DstPort] || a.ports.servers[t.Src] || t.DstPort >= 1024 && (a.ports.servers[t.Dst] || a.ports.near[neighbourhoodOf(t.Dst)]))
+	return t.Proto == flow.TCP && (a.ports.control.has(t.DstPort) || a.ports.servers[t.Src] || t.DstPort >= 1024 && (a.ports.servers[t.Dst] || a.ports.near[neighbourhoodOf(t.Dst)]))
 }
 
 // settle counts what a connection was rejected for, and the ports that it

@@ -3,6 +3,7 @@ package analyze
 import (
 	"cmp"
 	"maps"
+	"math"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -24,7 +25,7 @@ var WantFields = flow.Fields(
 type collector struct {
 	interfaces map[string]*Interface
 	groups     *groupTable
-	fresh      []*group // those whose endpoints portMeaning has not learned
+	fresh      map[int64][]*group // those whose endpoints portMeaning has not learned, by the step that the first of their windows ends in
 	coverage   Coverage
 	// closed is the time before which connections were already taken out.
 	closed int64
@@ -71,7 +72,7 @@ type group struct {
 	parts                         bool
 
 	accepted bool   // a window of it was
-	fresh    bool   // waits in collector.fresh
+	freshAt  int64  // the step that it waits for in collector.fresh; notFresh when it does not
 	queued   bool   // is in a list of collector.due
 	listed   bool   // is in collector.inParts
 	removed  bool   // is over, and queued still
@@ -162,6 +163,7 @@ func newCollector() *collector {
 		interfaces: map[string]*Interface{},
 		groups:     newGroupTable(),
 		due:        map[int64]*group{},
+		fresh:      map[int64][]*group{},
 	}
 }
 
@@ -221,13 +223,15 @@ func (c *collector) sighting(iface *Interface, r *flow.Record) sighting {
 // put puts a sighting to its group.
 func (c *collector) put(s *sighting) {
 	g := c.group(s.iface, s.tuple)
+	known := len(g.headers)
 	w := s.window
-	w.header = c.header(g, s.header)
+	w.header = g.number(s.header)
 	g.add(w)
 	c.held++
 	c.queue(g)
-	if w.action != flow.Reject && !g.accepted {
-		g.accepted = true
+	news := len(g.windows) == 1 || len(g.headers) > known || w.action != flow.Reject && !g.accepted
+	g.accepted = g.accepted || w.action != flow.Reject
+	if news || g.freshAt != notFresh {
 		c.refresh(g)
 	}
 	if w.end < c.closed {
@@ -283,7 +287,6 @@ func (c *collector) iface(r *flow.Record) *Interface {
 func (c *collector) group(i *Interface, t flow.Tuple) *group {
 	g, made := c.groups.get(groupKey{i, t})
 	if made {
-		c.refresh(g)
 		i.see(t.Src)
 		i.see(t.Dst)
 	}
@@ -368,9 +371,9 @@ func (g *group) settle() {
 	g.headers = sorted
 }
 
-// header returns the index of header addresses in the group; -1 when they are
+// number returns the number of header addresses in the group; -1 when they are
 // not known.
-func (c *collector) header(g *group, h header) int32 {
+func (g *group) number(h header) int32 {
 	if !h.src.IsValid() {
 		return -1
 	}
@@ -378,15 +381,17 @@ func (c *collector) header(g *group, h header) int32 {
 		return int32(i)
 	}
 	g.headers = append(g.headers, h)
-	c.refresh(g)
 	return int32(len(g.headers) - 1)
 }
 
+// notFresh is the step of a group that portMeaning has learned.
+const notFresh = math.MinInt64
+
 // refresh has portMeaning learn of the group, again.
 func (c *collector) refresh(g *group) {
-	if !g.fresh {
-		g.fresh = true
-		c.fresh = append(c.fresh, g)
+	if at := g.firstEnd / step; g.freshAt == notFresh || at < g.freshAt {
+		g.freshAt = at
+		c.fresh[at] = append(c.fresh[at], g)
 	}
 }
 

@@ -21,7 +21,7 @@ func dedupe(ws []window) ([]window, int) {
 			return ws, 0
 		}
 	} else {
-		slices.SortFunc(ws, window.compare)
+		sortWindows(ws)
 	}
 	ws = slices.CompactFunc(ws, func(a, b window) bool {
 		return a.start == b.start && a.end == b.end && a.forward == b.forward && a.action == b.action &&
@@ -31,6 +31,27 @@ func dedupe(ws []window) ([]window, int) {
 		ws = preferFiner(ws, logsOf(ws))
 	}
 	return ws, n - len(ws)
+}
+
+// sortWindows sorts windows. They are few, as a rule, and nearly in order.
+func sortWindows(ws []window) {
+	const few = 16
+	if len(ws) > few {
+		slices.SortFunc(ws, window.compare)
+		return
+	}
+	for i := 1; i < len(ws); i++ {
+		for k := i; k > 0 && ws[k].before(&ws[k-1]); k-- {
+			ws[k], ws[k-1] = ws[k-1], ws[k]
+		}
+	}
+}
+
+func (w *window) before(v *window) bool {
+	if w.start != v.start {
+		return w.start < v.start
+	}
+	return w.compare(*v) < 0
 }
 
 // byTimes reports whether the windows are in order by their times alone, and

@@ -167,7 +167,7 @@ func activeTerm(port uint16) float64 {
 
 // serviceTerm: a well-known service's port is seldom in a passive range.
 func serviceTerm(port uint16) float64 {
-	if wellKnown[port] {
+	if wellKnown.has(port) {
 		return -4
 	}
 	return 0

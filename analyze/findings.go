@@ -140,8 +140,8 @@ func activeFinding(r *Result) []Finding {
 
 // hintFindings tell of ports that look like FTP and were not named: nothing
 // of what went over them is in the tables.
-func hintFindings(hs []hint, control map[uint16]bool) []Finding {
-	ports := sortedKeys(control)
+func hintFindings(hs []hint, control *portFlags) []Finding {
+	ports := control.ports()
 	for _, h := range hs {
 		ports = append(ports, h.port)
 	}

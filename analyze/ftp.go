@@ -104,7 +104,7 @@ type dataConn struct {
 //     long as there are servers of which little is known
 //  4. decide: what is a data connection, and of which session
 type ftp struct {
-	control    map[uint16]bool
+	control    *portFlags
 	clients    []netip.Prefix
 	servers    []netip.Prefix
 	attr       *attributor
@@ -169,7 +169,7 @@ func matches(ps []netip.Prefix, a flow.Addr) bool {
 // connection to a control port that somebody in the VPC opened, or that was
 // let in. What scanners send to port 21 and a filter rejects is no session.
 func (f *ftp) asSession(c *Connection) *session {
-	if c.Tuple.Proto != flow.TCP || !f.control[c.Tuple.DstPort] || c.Unsolicited {
+	if c.Tuple.Proto != flow.TCP || !f.control.has(c.Tuple.DstPort) || c.Unsolicited {
 		return nil
 	}
 	if c.Client == nil && c.Inside == nil && c.Server != nil && c.Server.FromInitiator.Accepted == 0 {
@@ -264,7 +264,7 @@ func (f *ftp) collect(cs iter.Seq[*Connection]) *evidence {
 	f.walk(cs, visitor{
 		connection: func(c *Connection, d *dataConn, o *openSessions) {
 			t := c.Tuple
-			if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control[t.DstPort] && !c.Unsolicited && (f.serving[t.Dst] || f.near[neighbourhoodOf(t.Dst)]) {
+			if t.Proto == flow.TCP && t.DstPort >= 1024 && !f.control.has(t.DstPort) && !c.Unsolicited && (f.serving[t.Dst] || f.near[neighbourhoodOf(t.Dst)]) {
 				e.see(serviceOf(c), len(o.byPair[pairKey{t.Src, t.Dst}].during(c.Start)) == 0 && (f.serving[t.Dst] || len(o.near(c)) == 0))
 			}
 			if d != nil {
@@ -354,7 +354,7 @@ func (f *ftp) row(s *session) {
 // passive from the client to a port above 1023, or active from the server.
 func (f *ftp) candidate(c *Connection, o *openSessions) *dataConn {
 	t := c.Tuple
-	if t.Proto != flow.TCP || f.control[t.DstPort] || f.control[t.SrcPort] || t.DstPort < 1024 {
+	if t.Proto != flow.TCP || f.control.has(t.DstPort) || f.control.has(t.SrcPort) || t.DstPort < 1024 {
 		return nil
 	}
 	d := &dataConn{conn: c}

@@ -62,7 +62,7 @@ func (t *groupTable) make(k groupKey) *group {
 		g = &t.fresh[0]
 		t.fresh = t.fresh[1:]
 	}
-	*g = group{key: k}
+	*g = group{key: k, freshAt: notFresh}
 	g.windows = g.first[:0]
 	return g
 }

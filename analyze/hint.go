@@ -73,7 +73,7 @@ func (c *hintConnection) covers(t int64) bool { return c.start <= t && t <= c.en
 
 // hints collects the evidence.
 type hints struct {
-	control          map[uint16]bool
+	control          *portFlags
 	clients, servers []netip.Prefix
 	waiting          []hintConnection // handed on since the last advance
 	pairs            map[pairKey][]hintConnection
@@ -81,7 +81,7 @@ type hints struct {
 	evidence         map[flow.Addr]*hintServer
 }
 
-func newHints(control map[uint16]bool, clients, servers []netip.Prefix) *hints {
+func newHints(control *portFlags, clients, servers []netip.Prefix) *hints {
 	return &hints{control: control, clients: clients, servers: servers, pairs: map[pairKey][]hintConnection{}, evidence: map[flow.Addr]*hintServer{}}
 }
 
@@ -97,7 +97,7 @@ func (h *hints) add(c *Connection) {
 	x := hintConnection{client: t.Src, server: t.Dst, clientPort: t.SrcPort, serverPort: t.DstPort, start: c.Start, end: c.End, over: c.lastEnd(), packets: l.FromInitiator.Accepted}
 	x.toServer, x.toClient = payloads(l)
 	switch {
-	case h.control[t.DstPort]:
+	case h.control.has(t.DstPort):
 		x.kind = hintNamed
 	case t.SrcPort >= 1024 && !otherServices[t.DstPort]:
 		x.kind = transferKind(x, l) | x.dialogue(l)

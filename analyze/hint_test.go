@@ -13,7 +13,7 @@ type hintTalk struct {
 	next uint16
 }
 
-func newHintTalk() *hintTalk { return &hintTalk{h: newHints(map[uint16]bool{21: true}, nil, nil)} }
+func newHintTalk() *hintTalk { return &hintTalk{h: newHints(flagged(21), nil, nil)} }
 
 // session hands on a control connection from start on, and its transfers.
 func (k *hintTalk) session(client, server string, port uint16, start int64, transfers int) {

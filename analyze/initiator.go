@@ -30,7 +30,7 @@ func initiator(i *Interface, seen, head flow.Tuple, ws []window, p *portMeaning)
 		return f, by
 	}
 	src, dst := destination(head.Reverse()), destination(head)
-	if c, d := p.control[src.port], p.control[dst.port]; c != d && head.Proto == flow.TCP {
+	if c, d := p.control.has(src.port), p.control.has(dst.port); c != d && head.Proto == flow.TCP {
 		return d, ByControl
 	}
 	if c := p.listening(src, dst); c != 0 {
@@ -121,7 +121,7 @@ func (f *families) agree() {
 // A portMeaning knows which ports mean a service here: by convention, by the
 // user's word, and by having been seen with many peers.
 type portMeaning struct {
-	control map[uint16]bool
+	control *portFlags
 	peers   peerTable
 	ftp     map[pairKey]bool      // who is a client of whom
 	servers map[flow.Addr]bool    // who has a control port that something was let through to
@@ -135,9 +135,9 @@ type endpoint struct {
 }
 
 func newPortMeaning(control []uint16) *portMeaning {
-	p := &portMeaning{control: map[uint16]bool{}, peers: newPeerTable(), ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}, near: map[netip.Prefix]bool{}}
+	p := &portMeaning{control: &portFlags{}, peers: newPeerTable(), ftp: map[pairKey]bool{}, servers: map[flow.Addr]bool{}, near: map[netip.Prefix]bool{}}
 	for _, port := range control {
-		p.control[port] = true
+		p.control.add(port)
 	}
 	return p
 }
@@ -163,8 +163,8 @@ const memory = 3600
 func (p *portMeaning) forget(now int64) { p.peers.forget(now - memory) }
 
 func (p *portMeaning) learnTuple(t flow.Tuple, g *group) {
-	if t.Proto == flow.TCP && p.control[t.DstPort] != p.control[t.SrcPort] {
-		if p.control[t.SrcPort] {
+	if t.Proto == flow.TCP && p.control.has(t.DstPort) != p.control.has(t.SrcPort) {
+		if p.control.has(t.SrcPort) {
 			t = t.Reverse()
 		}
 		p.ftp[pairKey{t.Src, t.Dst}] = true
@@ -195,7 +195,7 @@ func hash[T string | []byte](text T) uint32 {
 // listening compares two endpoints: positive when a is the one that
 // listens, negative when b is, 0 when the log does not tell.
 func (p *portMeaning) listening(a, b endpoint) int {
-	if s, t := wellKnown[a.port], wellKnown[b.port]; s != t {
+	if s, t := wellKnown.has(a.port), wellKnown.has(b.port); s != t {
 		return compareBool(s, t)
 	}
 	return cmp.Compare(p.seenWith(a), p.seenWith(b))
@@ -227,7 +227,32 @@ func (p *portMeaning) seenWith(e endpoint) int {
 // server. Port 20 is not among them: active FTP data is opened from it. No
 // rule says that the lower port is the server: it would turn passive FTP
 // (33000 to 50000) and active data (20 to 40001) round.
-var wellKnown = map[uint16]bool{
-	22: true, 25: true, 53: true, 80: true, 110: true, 123: true, 143: true, 389: true, 443: true, 445: true, 465: true,
-	587: true, 636: true, 853: true, 993: true, 995: true, 1433: true, 3306: true, 3389: true, 5432: true, 8080: true, 8443: true,
+var wellKnown = flagged(
+	22, 25, 53, 80, 110, 123, 143, 389, 443, 445, 465, 587,
+	636, 853, 993, 995, 1433, 3306, 3389, 5432, 8080, 8443,
+)
+
+// portFlags is a set of ports.
+type portFlags [1 << 10]uint64
+
+func flagged(ports ...uint16) *portFlags {
+	f := &portFlags{}
+	for _, p := range ports {
+		f.add(p)
+	}
+	return f
+}
+
+func (f *portFlags) add(port uint16)      { f[port>>6] |= 1 << (port & 63) }
+func (f *portFlags) has(port uint16) bool { return f[port>>6]>>(port&63)&1 != 0 }
+
+// ports lists the set in order.
+func (f *portFlags) ports() []uint16 {
+	var ps []uint16
+	for p := range 1 << 16 {
+		if f.has(uint16(p)) {
+			ps = append(ps, uint16(p))
+		}
+	}
+	return ps
 }

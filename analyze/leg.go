@@ -193,16 +193,21 @@ func order34(a flow.Addr) uint64 {
 // forever is later than every record.
 const forever = math.MaxInt64
 
-// learn tells p of the five-tuples that were seen before seen.
+// learn tells p of the five-tuples that were seen before seen, a multiple of
+// step or forever.
 func (c *collector) learn(seen int64, p *portMeaning) {
-	c.fresh = slices.DeleteFunc(c.fresh, func(g *group) bool {
-		if g.firstEnd >= seen {
-			return false
+	for at, gs := range c.fresh {
+		if seen < forever && at*step >= seen {
+			continue
 		}
-		p.learn(g)
-		g.fresh = false
-		return true
-	})
+		delete(c.fresh, at)
+		for _, g := range gs {
+			if g.freshAt == at { // else it was learned already, with what ended earlier
+				p.learn(g)
+				g.freshAt = notFresh
+			}
+		}
+	}
 }
 
 func compareKeys(a, b groupKey) int {

@@ -88,7 +88,7 @@ func otherUsage(c *Connection, h *hop) usage {
 		return otherNAT
 	case !h.fromInitiator:
 		return otherClient
-	case c.Tuple.DstPort < 1024 || wellKnown[c.Tuple.DstPort]:
+	case c.Tuple.DstPort < 1024 || wellKnown.has(c.Tuple.DstPort):
 		return otherFixed
 	}
 	return otherServer

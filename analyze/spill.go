@@ -73,7 +73,7 @@ func (c *collector) empty() {
 			c.spill.all.add(sighting{iface: g.key.iface, tuple: g.key.tuple, header: g.headerOf(w), window: w})
 		}
 	})
-	c.groups, c.due, c.inParts, c.fresh, c.held = newGroupTable(), map[int64]*group{}, nil, nil, 0
+	c.groups, c.due, c.inParts, c.fresh, c.held = newGroupTable(), map[int64]*group{}, nil, map[int64][]*group{}, 0
 }
 
 // headerOf returns the header addresses of one of the group's windows.
@@ -135,7 +135,7 @@ func (c *collector) park(seen int64) {
 			case g.removed:
 				c.groups.recycle(g)
 			case g.parts:
-			case g.lastEnd < seen && !g.fresh:
+			case g.lastEnd < seen && g.freshAt == notFresh:
 				c.spill.park(parkedGroup{g.key.iface, g.key.tuple, g.headers, g.windows, g.accepted}, stockOf(g.lastEnd))
 				c.held -= len(g.windows)
 				c.drop(g)
@@ -186,25 +186,14 @@ func (c *collector) unparkGroup(p parkedGroup, n int64) {
 	delete(c.spill.latest, k.hash())
 	g, _ := c.groups.get(k)
 	for _, w := range p.windows {
-		w.header = g.merge(p.headers, w.header)
+		if w.header >= 0 {
+			w.header = g.number(p.headers[w.header])
+		}
 		g.add(w)
 	}
 	g.accepted = g.accepted || p.accepted
 	c.held += len(p.windows)
 	c.queue(g)
-}
-
-// merge returns the number in the group of the header addresses that have the
-// number h in another one.
-func (g *group) merge(headers []header, h int32) int32 {
-	if h < 0 {
-		return h
-	}
-	if i := slices.Index(g.headers, headers[h]); i >= 0 {
-		return int32(i)
-	}
-	g.headers = append(g.headers, headers[h])
-	return int32(len(g.headers) - 1)
 }
 
 // readSpilled takes what was spilled, in order of time, when all records are

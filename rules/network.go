@@ -40,7 +40,7 @@ type Network struct {
 	tableOf      map[string]*routeTable    // by subnet
 	mainTable    map[string]*routeTable    // by VPC
 	vpcSubnets   map[string][]*Subnet
-	localRoutes  map[string][]netip.Prefix // by VPC
+	localBlocks  map[string][]netip.Prefix // by VPC; none lies in another
 }
 
 // groupAddr is a private address of an interface that has the group.
@@ -280,7 +280,7 @@ func (r Route) rank() int {
 // IsLocal reports whether a lies inside the VPC: in a CIDR block of one of
 // its subnets or behind a local route.
 func (n *Network) IsLocal(vpcID string, a flow.Addr) bool {
-	return n.SubnetOf(vpcID, a) != nil || containsAddr(n.localRoutes[vpcID], a)
+	return containsAddr(n.localBlocks[vpcID], a)
 }
 
 // With returns a copy of the network in which the given network ACLs and
@@ -396,7 +396,7 @@ func (n *Network) indexMembers() {
 }
 
 func (n *Network) indexRoutes() {
-	n.vpcSubnets, n.localRoutes = map[string][]*Subnet{}, map[string][]netip.Prefix{}
+	n.vpcSubnets, n.localBlocks = map[string][]*Subnet{}, map[string][]netip.Prefix{}
 	for _, s := range n.Subnets() {
 		n.vpcSubnets[s.VPCID] = append(n.vpcSubnets[s.VPCID], s)
 	}
@@ -410,11 +410,30 @@ func (n *Network) indexRoutes() {
 			n.mainTable[t.vpcID] = t
 		}
 		for _, r := range t.routes {
-			if p := r.Prefix; r.IsLocal() && !slices.Contains(n.localRoutes[t.vpcID], p) {
-				n.localRoutes[t.vpcID] = append(n.localRoutes[t.vpcID], p)
+			if r.IsLocal() {
+				n.localBlocks[t.vpcID] = append(n.localBlocks[t.vpcID], r.Prefix)
 			}
 		}
 	}
+	for vpc, subnets := range n.vpcSubnets {
+		for _, s := range subnets {
+			n.localBlocks[vpc] = append(n.localBlocks[vpc], s.Prefixes...)
+		}
+	}
+	for vpc, blocks := range n.localBlocks {
+		n.localBlocks[vpc] = outermost(blocks)
+	}
+}
+
+// outermost returns the prefixes that lie in no other one.
+func outermost(prefixes []netip.Prefix) []netip.Prefix {
+	var kept []netip.Prefix
+	for _, p := range slices.SortedFunc(slices.Values(prefixes), func(p, q netip.Prefix) int { return cmp.Compare(p.Bits(), q.Bits()) }) {
+		if !slices.ContainsFunc(kept, func(k netip.Prefix) bool { return k.Overlaps(p) }) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
 }
 
 // resolve replaces each route to a prefix list by one for each of the list's
