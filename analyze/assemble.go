@@ -3,6 +3,7 @@ package analyze
 import (
 	"errors"
 	"iter"
+	"slices"
 
 	"ephemera/ingest/flow"
 )
@@ -38,8 +39,11 @@ type assembler struct {
 	families  families
 	ports     *portMeaning
 	pending   []*Leg // closed, and waiting for the other legs of their connection
-	stock     int64  // when stock was taken last; a multiple of step
-	emit      func(*Connection)
+	// kept is where pending lies, in turn with spare.
+	kept, spare keptLegs
+	stock       int64 // when stock was taken last; a multiple of step
+	// emit is handed connections that last as long as the call.
+	emit func(*Connection)
 	// over, when not nil, is told when all connections that ended before a
 	// time were handed on.
 	over func(int64)
@@ -85,6 +89,7 @@ func (a *assembler) advance(seen int64) {
 	}
 	for a.stock+step <= seen {
 		a.stock += step
+		a.collector.flush()
 		if a.collector.groups.n == 0 && len(a.pending) == 0 && a.collector.spill.isEmpty() {
 			a.stock = seen / step * step // nothing to do on the way
 		}
@@ -109,7 +114,7 @@ func (a *assembler) takeStock(seen int64) {
 			i.settle()
 		}
 	}
-	a.families.of(append(a.pending, a.collector.close(limit, seen, a.ports)...))
+	a.families.of(append(slices.Clip(a.pending), a.collector.close(limit, seen, a.ports)...))
 	a.families.joinStragglers()
 	a.families.agree()
 	legs := a.families.legs
@@ -118,17 +123,39 @@ func (a *assembler) takeStock(seen int64) {
 		byIface[l.Interface.rank] = append(byIface[l.Interface.rank], l)
 	}
 	findNATs(a.joiner.topology, ifaces, byIface)
-	a.pending = nil
+	a.pending = a.pending[:0]
+	a.kept, a.spare = a.spare, a.kept
+	a.kept.empty()
 	for _, c := range a.joiner.join(legs) {
 		if c.lastEnd() < complete {
 			a.emit(c)
-		} else {
-			a.pending = append(a.pending, c.legs()...)
+			continue
+		}
+		for _, l := range c.legs() {
+			a.pending = append(a.pending, a.kept.copyOf(l))
 		}
 	}
 	if a.over != nil {
 		a.over(complete)
 	}
+}
+
+// keptLegs are legs that last longer than a stock.
+type keptLegs struct {
+	legs    arena[Leg]
+	windows arena[window]
+}
+
+func (k *keptLegs) empty() {
+	k.legs.empty()
+	k.windows.empty()
+}
+
+func (k *keptLegs) copyOf(l *Leg) *Leg {
+	kept := &k.legs.take(1)[0]
+	*kept = *l
+	kept.windows = k.windows.copyOf(l.windows)
+	return kept
 }
 
 // lastEnd is when the last of the connection's legs ended.

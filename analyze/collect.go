@@ -37,6 +37,7 @@ type collector struct {
 	inParts []*group
 	held    int    // windows in groups
 	spill   *spill // what there was no room for; nil while there is
+	batch   batch
 
 	// The record before, which often has the same interface and flow log.
 	last struct {
@@ -45,8 +46,8 @@ type collector struct {
 		hash  uint32
 	}
 	sorting []orderedGroup // scratch
-	legs    []Leg          // the rest of what newLeg allocated
-	windows []window       // the rest of what keep allocated
+	legs    arena[Leg]
+	windows arena[window]
 }
 
 // groupKey is a five-tuple, either way round, as one interface saw it.
@@ -220,9 +221,43 @@ func (c *collector) sighting(iface *Interface, r *flow.Record) sighting {
 	return s
 }
 
-// put puts a sighting to its group.
+// A batch holds sightings that are put to their groups together.
+type batch struct {
+	n         int
+	sightings [batchSize]sighting
+	hashes    [batchSize]uint64
+	touched   int64 // see groupTable.touch
+}
+
+const batchSize = 32
+
+// put puts a sighting to its group, now or at the next flush.
 func (c *collector) put(s *sighting) {
-	g := c.group(s.iface, s.tuple)
+	b := &c.batch
+	b.sightings[b.n] = *s
+	if b.n++; b.n == batchSize {
+		c.flush()
+	}
+}
+
+// flush puts all sightings to their groups. It comes before whatever looks at
+// the groups.
+func (c *collector) flush() {
+	b := &c.batch
+	for i := range b.n {
+		b.hashes[i] = groupKey{b.sightings[i].iface, b.sightings[i].tuple}.hash()
+	}
+	for i := range b.n {
+		b.touched += c.groups.touch(b.hashes[i])
+	}
+	for i := range b.n {
+		c.putNow(&b.sightings[i], b.hashes[i])
+	}
+	b.n = 0
+}
+
+func (c *collector) putNow(s *sighting, hash uint64) {
+	g := c.group(s.iface, s.tuple, hash)
 	known := len(g.headers)
 	w := s.window
 	w.header = g.number(s.header)
@@ -284,8 +319,8 @@ func (c *collector) iface(r *flow.Record) *Interface {
 	return i
 }
 
-func (c *collector) group(i *Interface, t flow.Tuple) *group {
-	g, made := c.groups.get(groupKey{i, t})
+func (c *collector) group(i *Interface, t flow.Tuple, hash uint64) *group {
+	g, made := c.groups.get(groupKey{i, t}, hash)
 	if made {
 		i.see(t.Src)
 		i.see(t.Dst)

@@ -79,6 +79,17 @@ func (c *Connection) best() *Leg {
 	return cmp.Or(c.Client, c.Inside, c.Outside, c.Server)
 }
 
+// clone copies the connection and its legs out of their arenas.
+func (c *Connection) clone() *Connection {
+	kept := *c
+	kept.Client, kept.Inside, kept.Outside, kept.Server = c.Client.clone(), c.Inside.clone(), c.Outside.clone(), c.Server.clone()
+	kept.Others = slices.Clone(c.Others)
+	for i, l := range c.Others {
+		kept.Others[i] = l.clone()
+	}
+	return &kept
+}
+
 // settle sets what follows from the legs. What was rejected after the end
 // does not prolong a connection.
 func (c *Connection) settle() {
@@ -92,28 +103,22 @@ func (c *Connection) settle() {
 // A joiner puts the legs of all interfaces together into connections. It
 // serves for one stock after the other.
 type joiner struct {
-	topology topology
-	families families
-	byStart  []startOf // scratch
+	topology    topology
+	families    families
+	connections arena[Connection]
 }
 
-// startOf is a connection beside what it is sorted by first.
-type startOf struct {
-	start  int64
-	source uint64 // the beginning of its tuple
-	*Connection
-}
-
-// join returns the connections of legs, in time order.
+// join returns the connections of legs, which last until it is called again.
+// Their order is fixed, and that of memory: what the legs at the initiators'
+// interfaces began, then the others.
 func (j *joiner) join(legs []*Leg) []*Connection {
 	clients, servers, inside, outside, unsolicited := j.sort(legs)
 	inside, outside, cuts := splitReused(inside, outside)
 	clients = cutClients(clients, cuts)
 	j.families.of(slices.Concat(clients, servers, inside, outside))
-	chunk := make([]Connection, len(j.families.legs)+len(unsolicited))
+	j.connections.empty()
 	newConnection := func(c Connection) *Connection {
-		made := &chunk[0]
-		chunk = chunk[1:]
+		made := &j.connections.take(1)[0]
 		*made = c
 		return made
 	}
@@ -153,7 +158,6 @@ func (j *joiner) join(legs []*Leg) []*Connection {
 	for _, c := range cs {
 		c.settle()
 	}
-	j.sortConnections(cs)
 	return cs
 }
 
@@ -177,28 +181,6 @@ func (j *joiner) sort(legs []*Leg) (clients, servers, inside, outside, unsolicit
 		}
 	}
 	return clients, servers, inside, outside, unsolicited
-}
-
-// sortConnections sorts by compareConnections. Nearly all comparisons are of
-// the starts and the sources, which are at hand.
-func (j *joiner) sortConnections(cs []*Connection) {
-	j.byStart = j.byStart[:0]
-	for _, c := range cs {
-		j.byStart = append(j.byStart, startOf{c.Start, order34(c.Tuple.Src), c})
-	}
-	slices.SortFunc(j.byStart, func(a, b startOf) int {
-		switch {
-		case a.start != b.start:
-			return cmp.Compare(a.start, b.start)
-		case a.source != b.source:
-			return cmp.Compare(a.source, b.source)
-		}
-		return compareConnections(a.Connection, b.Connection)
-	})
-	for i := range j.byStart {
-		cs[i] = j.byStart[i].Connection
-	}
-	clear(j.byStart)
 }
 
 func compareConnections(a, b *Connection) int {

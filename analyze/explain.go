@@ -298,7 +298,7 @@ func Observe(records iter.Seq2[*flow.Record, error], o Options, q Query) ([]Obse
 	var matching []*Connection
 	a := newAssembler(o, newPortMeaning(o.ControlPorts), func(c *Connection) {
 		if q.matches(c) {
-			matching = append(matching, c)
+			matching = append(matching, c.clone())
 		}
 	})
 	if err := a.read(records); err != nil {

@@ -162,6 +162,11 @@ const memory = 3600
 // that listen.
 func (p *portMeaning) forget(now int64) { p.peers.forget(now - memory) }
 
+// touch loads what learnTuple will want; see groupTable.touch.
+func (p *portMeaning) touch(t flow.Tuple) int64 {
+	return p.peers.touch(destination(t.Reverse()), destination(t))
+}
+
 func (p *portMeaning) learnTuple(t flow.Tuple, g *group) {
 	if t.Proto == flow.TCP && p.control.has(t.DstPort) != p.control.has(t.SrcPort) {
 		if p.control.has(t.SrcPort) {

@@ -99,16 +99,24 @@ func (w *Way) add(v *window) {
 }
 
 // close takes out the connections that ended before limit, as legs in a fixed
-// order. All records that end before seen must have come; whoever needs
+// order, which last until it is called again. All records that end before seen must have come; whoever needs
 // nothing more to come calls it with forever. The interfaces' ranks must be
 // up to date.
 func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
+	c.flush()
 	c.closed = limit
+	c.legs.empty()
+	c.windows.empty()
 	c.learn(seen, p)
 	due := c.takeDue(limit)
 	c.sortGroups(due)
 	legs := make([]*Leg, 0, len(due))
-	for _, g := range due {
+	for n, g := range due {
+		if n%batchSize == 0 { // see groupTable.touch
+			for _, next := range due[n:min(n+batchSize, len(due))] {
+				c.batch.touched += next.firstEnd + next.windows[0].end + int64(len(next.headers))
+			}
+		}
 		c.held -= len(g.windows)
 		g.settle()
 		var dropped int
@@ -201,7 +209,12 @@ func (c *collector) learn(seen int64, p *portMeaning) {
 			continue
 		}
 		delete(c.fresh, at)
-		for _, g := range gs {
+		for n, g := range gs {
+			if n%batchSize == 0 { // see groupTable.touch
+				for _, next := range gs[n:min(n+batchSize, len(gs))] {
+					c.batch.touched += p.touch(next.key.tuple)
+				}
+			}
 			if g.freshAt == at { // else it was learned already, with what ended earlier
 				p.learn(g)
 				g.freshAt = notFresh
@@ -343,8 +356,8 @@ func (c *collector) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
 		head.Src, head.Dst = g.headers[h].src, g.headers[h].dst
 	}
 	forward, evidence := initiator(g.key.iface, g.key.tuple, head, ws, p)
-	l := c.newLeg()
-	*l = Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence, windows: c.keep(ws)}
+	l := &c.legs.take(1)[0]
+	*l = Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence, windows: c.windows.copyOf(ws)}
 	if !forward {
 		l.Header, l.Seen = l.Header.Reverse(), l.Seen.Reverse()
 		for i := range l.windows {
@@ -355,32 +368,14 @@ func (c *collector) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
 	return l
 }
 
-// Legs and windows are allocated many at once: there are millions, and they
-// come and go together.
-const (
-	legChunk    = 128
-	windowChunk = 1024
-)
-
-func (c *collector) newLeg() *Leg {
-	if len(c.legs) == 0 {
-		c.legs = make([]Leg, legChunk)
+// clone copies the leg out of its arena.
+func (l *Leg) clone() *Leg {
+	if l == nil {
+		return nil
 	}
-	l := &c.legs[0]
-	c.legs = c.legs[1:]
-	return l
-}
-
-// keep copies windows.
-func (c *collector) keep(ws []window) []window {
-	n := len(ws)
-	if n > len(c.windows) {
-		c.windows = make([]window, max(n, windowChunk))
-	}
-	kept := c.windows[:n:n]
-	c.windows = c.windows[n:]
-	copy(kept, ws)
-	return kept
+	kept := *l
+	kept.windows = slices.Clone(l.windows)
+	return &kept
 }
 
 // sum fills the totals from the windows.

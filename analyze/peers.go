@@ -43,6 +43,12 @@ func (t *peerTable) find(endpoint uint64) *peerCount {
 	}
 }
 
+// touch loads what count will want; see groupTable.touch.
+func (t *peerTable) touch(a, b endpoint) int64 {
+	mask := uint64(len(t.slots) - 1)
+	return int64(t.slots[a.hash()&mask].n) + int64(t.slots[b.hash()&mask].n)
+}
+
 // count notes that two endpoints talked to each other, at a time in Unix
 // seconds.
 func (t *peerTable) count(a, b endpoint, at int64) {

@@ -219,7 +219,7 @@ func (r *Replay) counts() string {
 func settledConnections(t *testing.T, rs []flow.Record, o Options) (all []*Connection, ftp int) {
 	t.Helper()
 	o.settled = func(c *Connection, r roles) {
-		all = append(all, c)
+		all = append(all, c.clone())
 		if r.isFTP() {
 			ftp++
 		}

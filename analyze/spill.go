@@ -68,6 +68,7 @@ func (a *assembler) makeRoom() {
 
 // empty spills all groups, of which no stock was taken yet.
 func (c *collector) empty() {
+	c.flush()
 	c.groups.all(func(g *group) {
 		for _, w := range g.windows {
 			c.spill.all.add(sighting{iface: g.key.iface, tuple: g.key.tuple, header: g.headerOf(w), window: w})
@@ -125,6 +126,7 @@ func (c *collector) open(until int64) {
 // park spills groups to which no sighting comes any more that ends before
 // them, when all are known that end before seen.
 func (c *collector) park(seen int64) {
+	c.flush()
 	lists := slices.Collect(maps.Values(c.due))
 	clear(c.due)
 	for _, g := range lists {
@@ -184,7 +186,7 @@ func (c *collector) unparkGroup(p parkedGroup, n int64) {
 		return
 	}
 	delete(c.spill.latest, k.hash())
-	g, _ := c.groups.get(k)
+	g, _ := c.groups.get(k, k.hash())
 	for _, w := range p.windows {
 		if w.header >= 0 {
 			w.header = g.number(p.headers[w.header])
