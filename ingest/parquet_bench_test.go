@@ -272,7 +272,7 @@ func TestParquetAllocatesNothing(t *testing.T) {
 			for d.next(&r) == nil {
 			}
 		})
-		if whole > records/100 {
+		if whole > records/20 {
 			t.Errorf("%s: got %v allocations for a file of %d records", codec, whole, records)
 		}
 	}

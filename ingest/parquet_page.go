@@ -158,7 +158,6 @@ func (c *chunkReader) body(h *format.PageHeader) ([]byte, error) {
 // the header says, and tries a damaged LZ4 page with ever larger buffers.
 type pageBuffers struct {
 	input  bytes.Reader
-	flate  inflater
 	gzip   *gzip.Reader
 	zstd   *zstd.Decoder
 	brotli *brotli.Reader
@@ -226,16 +225,7 @@ func (p *pageBuffers) decompress(codec format.CompressionCodec, dst, src []byte)
 	return n, nil
 }
 
-func (p *pageBuffers) gunzip(dst, src []byte) (int, error) {
-	if p.flate.gunzip(dst, src) {
-		return len(dst), nil
-	}
-	return p.gunzipStream(dst, src)
-}
-
-// gunzipStream decompresses what the inflater does not understand: unusual
-// headers, several members, and damage, of which it gives the error.
-func (p *pageBuffers) gunzipStream(dst, src []byte) (n int, err error) {
+func (p *pageBuffers) gunzip(dst, src []byte) (n int, err error) {
 	p.input.Reset(src)
 	if p.gzip == nil {
 		p.gzip, err = gzip.NewReader(&p.input)

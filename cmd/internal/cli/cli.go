@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 )
@@ -42,6 +43,7 @@ func usageError(format string, args ...any) error {
 // Main runs the program and returns its exit code. Errors go to s.Err.
 func Main(ctx context.Context, args []string, s Streams) int {
 	defer paceGarbage()()
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(-1))
 	cmd := root(s)
 	cmd.SetArgs(args)
 	cmd.SetIn(s.In)

@@ -28,6 +28,7 @@ type common struct {
 	passiveRanges  []string
 	format         string
 	jobs           int
+	maxMemory      string
 	logFormat      string
 	quiet, verbose bool
 	noProgress     bool
@@ -50,6 +51,7 @@ func (c *common) registerSource(f *pflag.FlagSet) {
 	f.StringVar(&c.to, "to", "", "only records before this time")
 	f.StringVar(&c.format, "format", "", "fields of text without a header line: `default`, or a list as in LogFormat")
 	f.IntVar(&c.jobs, "jobs", 0, "objects decoded at once (default: the number of processors)")
+	f.StringVar(&c.maxMemory, "max-memory", "1GiB", "about the most memory to use, a `size` such as 512MiB; what waits beyond it goes to temporary files")
 	f.BoolVar(&c.requesterPays, "requester-pays", false, "agree to pay for requests to buckets that ask for it")
 	c.aws.register(f)
 	f.StringVar(&c.logFormat, "log-format", "text", "messages on stderr as text or json")
@@ -67,6 +69,7 @@ type settings struct {
 	display *display // nil when progress is not to be shown
 	drawing bool     // on a terminal
 	aws     *awsFlags
+	memory  memory
 
 	requesterPays bool
 }
@@ -93,6 +96,11 @@ func (c *common) check(s Streams, now time.Time) (settings, error) {
 	if c.jobs < 0 {
 		return out, usageError("--jobs %d: give a number above 0, or leave it out", c.jobs)
 	}
+	if out.memory, err = parseMemory(c.maxMemory); err != nil {
+		return out, err
+	}
+	out.ingest.ReadAhead = out.memory.objects()
+	out.analyze.Memory = out.memory.tables()
 	if out.ingest.From, err = parseTime("--from", c.from, now); err != nil {
 		return out, err
 	}
@@ -239,6 +247,7 @@ func (set *settings) open(ctx context.Context, places []string) (records flowStr
 			set.log.Warn(w)
 		}
 	}
+	set.memory.limit()
 	logs := ingest.Join(set.ingest, lists...)
 	set.analyze.Ordered = logs.Ordered()
 	seen := &problems{log: set.log, verbose: set.verbose}

@@ -67,6 +67,7 @@ func (set *settings) findObjects(ctx context.Context, cfg aws.Config, places []s
 	client := s3.NewFromConfig(cfg)
 	store := bucket.New(client, bucket.Options{
 		RequesterPays: set.requesterPays,
+		ReadAhead:     set.memory.readAhead(),
 		PathStyle:     client.Options().BaseEndpoint != nil, // --endpoint-url, AWS_ENDPOINT_URL, the profile's
 	})
 	list, err := store.Find(ctx, places, set.ingest)
