@@ -38,6 +38,7 @@ type collector struct {
 	held    int    // windows in groups
 	spill   *spill // what there was no room for; nil while there is
 	batch   batch
+	seen    sighting // by the last record
 
 	// The record before, which often has the same interface and flow log.
 	last struct {
@@ -59,6 +60,7 @@ type groupKey struct {
 // A group holds the records of one groupKey.
 type group struct {
 	key     groupKey
+	hash    uint64   // of key
 	headers []header // the header addresses seen, usually one pair
 	windows []window
 	// first is where windows begins: most groups have no more.
@@ -188,7 +190,8 @@ func (c *collector) add(r *flow.Record) {
 	c.coverage.HeaderAddrs = c.coverage.HeaderAddrs || r.PktSrc.IsValid()
 	c.coverage.Flags = c.coverage.Flags || r.Has.Has(flow.FieldTCPFlags)
 
-	c.take(c.sighting(iface, r))
+	c.sight(&c.seen, iface, r)
+	c.take(&c.seen)
 	iface.learn(r)
 }
 
@@ -200,17 +203,19 @@ type sighting struct {
 	window window     // without the number of the header
 }
 
-func (c *collector) sighting(iface *Interface, r *flow.Record) sighting {
+// sight sets s to what a record says.
+func (c *collector) sight(s *sighting, iface *Interface, r *flow.Record) {
 	raw := r.Tuple()
 	if !raw.Src.IsValid() || !raw.Dst.IsValid() {
 		raw = r.HeaderTuple() // a format with pkt-* addresses only
 	}
 	tuple, forward := raw.Canonical()
-	s := sighting{iface: iface, tuple: tuple, window: window{
+	s.iface, s.tuple, s.header = iface, tuple, header{}
+	s.window = window{
 		start: r.Start, end: max(r.Start, r.End), packets: r.Packets, bytes: r.Bytes,
 		log: c.logOf(r), header: -1, forward: forward,
 		hasFlags: r.Has.Has(flow.FieldTCPFlags), flags: r.TCPFlags, action: r.Action, reason: reasonOf(r),
-	}}
+	}
 	switch {
 	case !r.PktSrc.IsValid() || !r.PktDst.IsValid():
 	case forward:
@@ -218,7 +223,6 @@ func (c *collector) sighting(iface *Interface, r *flow.Record) sighting {
 	default:
 		s.header = header{r.PktDst, r.PktSrc}
 	}
-	return s
 }
 
 // A batch holds sightings that are put to their groups together.

@@ -48,8 +48,13 @@ func sortWindows(ws []window) {
 }
 
 func (w *window) before(v *window) bool {
-	if w.start != v.start {
+	switch {
+	case w.start != v.start:
 		return w.start < v.start
+	case w.end != v.end:
+		return w.end < v.end
+	case w.forward != v.forward:
+		return w.forward
 	}
 	return w.compare(*v) < 0
 }

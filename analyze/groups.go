@@ -53,6 +53,7 @@ func (t *groupTable) get(k groupKey, h uint64) (g *group, made bool) {
 		}
 	}
 	g = t.make(k)
+	g.hash = h
 	t.slots[i] = groupSlot{h, g}
 	if t.n++; 4*t.n > 3*len(t.slots) {
 		t.grow()
@@ -96,7 +97,7 @@ func (t *groupTable) grow() {
 // remove takes a group out. It is not used again before recycle.
 func (t *groupTable) remove(g *group) {
 	mask := uint64(len(t.slots) - 1)
-	i := g.key.hash() & mask
+	i := g.hash & mask
 	for t.slots[i].group != g {
 		i = (i + 1) & mask
 	}

@@ -49,7 +49,7 @@ func splitReused(inside, outside []*Leg) (in, out []*Leg, cuts [][2]*Leg) {
 
 // mayBeReused reports whether the leg can be of several connections.
 func (l *Leg) mayBeReused() bool {
-	if l.HasFlags && l.Header.Proto == flow.TCP {
+	if l.HasFlags && l.Header.Proto == flow.TCP || l.End-l.Start <= reuseAfterClose {
 		return false
 	}
 	for range l.pauses() {

@@ -86,20 +86,20 @@ func (g *group) headerOf(w window) header {
 }
 
 // take puts a sighting to its group, now or when its time has come.
-func (c *collector) take(s sighting) {
+func (c *collector) take(s *sighting) {
 	switch {
 	case c.spill == nil:
-		c.put(&s)
+		c.put(s)
 	case c.spill.all != nil:
-		c.spill.all.add(s)
+		c.spill.all.add(*s)
 	case s.window.end < c.spill.until:
-		c.put(&s)
+		c.put(s)
 	default:
 		n := s.window.end / step
 		if c.spill.later[n] == nil {
 			c.spill.later[n] = newSorter(func(x, y sighting) int { return 0 }, c.spill.sighting, math.MaxInt)
 		}
-		c.spill.later[n].add(s)
+		c.spill.later[n].add(*s)
 	}
 }
 

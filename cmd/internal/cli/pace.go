@@ -12,7 +12,7 @@ import (
 // so much was allocated, but at least half and at most eight times what is in
 // use.
 const (
-	allocatedBetween = 32 << 20 // bytes
+	allocatedBetween = 96 << 20 // bytes
 	leastPercent     = 50
 	mostPercent      = 800
 )

@@ -10,7 +10,7 @@ func TestGCPercent(t *testing.T) {
 		live uint64
 		want int
 	}{
-		{0, 800}, {1 << 20, 800}, {4 << 20, 800}, {8 << 20, 400}, {32 << 20, 100}, {64 << 20, 50}, {4 << 30, 50},
+		{0, 800}, {1 << 20, 800}, {12 << 20, 800}, {24 << 20, 400}, {96 << 20, 100}, {192 << 20, 50}, {4 << 30, 50},
 	} {
 		if got := gcPercent(c.live); got != c.want {
 			t.Errorf("%d bytes in use: got %d %%, want %d", c.live, got, c.want)
