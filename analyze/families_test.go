@@ -2,11 +2,22 @@ package analyze
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"testing"
 
 	"ephemera/ingest/flow"
 )
+
+// sameEndHash returns two endpoints that share a hash, into which the port
+// goes by an exclusive or with the lower half of the address.
+func sameEndHash(n byte) (a, b endpoint) {
+	x := netip.MustParseAddr("2001:db8::").As16()
+	y := x
+	x[15], y[15] = n, n
+	y[10] = 1
+	return endpoint{flow.AddrFrom(netip.AddrFrom16(x)), 1, flow.TCP}, endpoint{flow.AddrFrom(netip.AddrFrom16(y)), 0, flow.TCP}
+}
 
 // Families of one set of legs after the other, against comparing each pair of
 // legs.

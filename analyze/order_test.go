@@ -37,24 +37,6 @@ func TestSortGroups(t *testing.T) {
 	}
 }
 
-// sortConnections against sorting by compareConnections alone.
-func TestSortConnections(t *testing.T) {
-	rng := rand.New(rand.NewPCG(12, 2))
-	list, _ := someInterfaces()
-	var j joiner
-	for range 100 {
-		var got []*Connection
-		for range rng.IntN(60) {
-			got = append(got, randomConnection(rng, list))
-		}
-		want := slices.Clone(got)
-		slices.SortFunc(want, compareConnections)
-		if j.sortConnections(got); !slices.EqualFunc(got, want, func(a, b *Connection) bool { return compareConnections(a, b) == 0 }) {
-			t.Fatalf("%d connections: another order", len(got))
-		}
-	}
-}
-
 // order34 against Compare: it never turns two addresses round, and tells all
 // of IPv4 apart.
 func TestOrder34(t *testing.T) {
@@ -104,6 +86,63 @@ func TestGrouped(t *testing.T) {
 			got := g.of(int32(i))
 			if !slices.Equal(got, want[i]) || cap(got) > len(got) {
 				t.Fatalf("%v, group %d: got %v with room for %d, want %v", numbers, i, got, cap(got), want[i])
+			}
+		}
+	}
+}
+
+// A portFlags against a map of ports.
+func TestPortFlags(t *testing.T) {
+	rng := rand.New(rand.NewPCG(12, 6))
+	for range 20 {
+		want := map[uint16]bool{}
+		for range rng.IntN(300) {
+			want[uint16(rng.IntN(1<<(1+rng.IntN(16))))] = true
+		}
+		f := flagged(sortedKeys(want)...)
+		for p := range 1 << 16 {
+			if got := f.has(uint16(p)); got != want[uint16(p)] {
+				t.Fatalf("port %d: got %t, want %t", p, got, want[uint16(p)])
+			}
+		}
+		if got := f.ports(); !slices.Equal(got, sortedKeys(want)) {
+			t.Fatalf("got the ports %v, want %v", got, sortedKeys(want))
+		}
+	}
+}
+
+// sortWindows against sorting by compare.
+func TestSortWindows(t *testing.T) {
+	rng := rand.New(rand.NewPCG(12, 7))
+	for range 2000 {
+		got := make([]window, rng.IntN(24))
+		for i := range got {
+			got[i] = window{start: rng.Int64N(3), end: rng.Int64N(3), packets: rng.Uint64N(3), forward: rng.IntN(2) == 0, header: rng.Int32N(3) - 1}
+		}
+		want := slices.SortedFunc(slices.Values(got), window.compare)
+		if sortWindows(got); !slices.Equal(got, want) {
+			t.Fatalf("got %v, want %v", got, want)
+		}
+	}
+}
+
+// What an arena hands out is of the length asked for, and of nobody else,
+// until it is emptied.
+func TestArena(t *testing.T) {
+	rng := rand.New(rand.NewPCG(12, 8))
+	var a arena[int]
+	for range 50 {
+		a.empty()
+		var got, want [][]int
+		for n := range rng.IntN(60) {
+			v := slices.Repeat([]int{n}, rng.IntN(1+rng.IntN(3*arenaChunk)))
+			want = append(want, v)
+			got = append(got, a.copyOf(v))
+			_ = append(got[n], -1) // which goes elsewhere
+		}
+		for n := range want {
+			if !slices.Equal(got[n], want[n]) {
+				t.Fatalf("number %d: got %d of %v, want %d", n, len(got[n]), got[n][:min(1, len(got[n]))], len(want[n]))
 			}
 		}
 	}
