@@ -42,10 +42,12 @@ test: ## run the tests that need Go alone
 	$(GO) test ./...
 
 .PHONY: real
-real: $(VERSITYGW) $(VENV)/ready ## run the tests against a real browser, S3 and AWS interfaces, installing what is missing
+real: $(VERSITYGW) $(VENV)/ready ## run the tests against a real browser, S3, AWS interfaces and DuckDB, installing what is missing
 	@.ci/need chromium chromium chromium-browser google-chrome google-chrome-stable
 	EPHEMERA_MOTO=$(CURDIR)/$(VENV)/bin/moto_server EPHEMERA_VERSITYGW=$(CURDIR)/$(VERSITYGW) \
 		$(GO) test -tags real -count=1 $(REAL_PACKAGES)
+	@.ci/need gcc gcc
+	cd cmd/bench && CGO_ENABLED=1 $(GO) test ./...
 
 $(VENV)/ready:
 	@.ci/venv $(@D) .ci/requirements.txt

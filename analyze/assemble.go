@@ -107,6 +107,7 @@ func (a *assembler) takeStock(seen int64) {
 	} else if seen%memory == 0 {
 		a.ports.forget(seen)
 	}
+	a.collector.flush()
 	ifaces := a.collector.sortedInterfaces()
 	for _, i := range ifaces {
 		if i.learned() {

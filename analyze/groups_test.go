@@ -66,7 +66,7 @@ func TestGroupTableAgainstMap(t *testing.T) {
 			if made != (g == nil) || !made && got != g || made && taken[got] || got.key != k {
 				t.Fatalf("step %d, %v: got %p of %v, made: %t; want %p; taken: %t", n, k, got, got.key, made, g, taken[got])
 			}
-			if blank := (&group{key: k, freshAt: notFresh, windows: got.first[:0]}); made && !reflect.DeepEqual(got, blank) {
+			if blank := (&group{key: k, hash: k.hash(), freshAt: notFresh, windows: got.first[:0]}); made && !reflect.DeepEqual(got, blank) {
 				t.Fatalf("step %d: a group begins with %+v", n, got)
 			}
 			want[k], taken[got] = got, true
