@@ -20,7 +20,11 @@ func TestSortGroups(t *testing.T) {
 		var got []*group
 		for range rng.IntN(150) {
 			k := groupKey{iface: ifaces[rng.IntN(len(ifaces))]}
-			if fill(rng, reflect.ValueOf(&k.tuple).Elem()); !seen[k] {
+			fill(rng, reflect.ValueOf(&k.tuple).Elem())
+			if rng.IntN(2) == 0 {
+				k.tuple.Dst = flow.AddrFrom4(rng.Uint32())
+			}
+			if !seen[k] {
 				seen[k] = true
 				got = append(got, &group{key: k})
 			}
@@ -138,12 +142,15 @@ func TestArena(t *testing.T) {
 			v := slices.Repeat([]int{n}, rng.IntN(1+rng.IntN(3*arenaChunk)))
 			want = append(want, v)
 			got = append(got, a.copyOf(v))
-			_ = append(got[n], -1) // which goes elsewhere
+			_ = append(got[rng.IntN(n+1)], -1) // which goes elsewhere
 		}
 		for n := range want {
 			if !slices.Equal(got[n], want[n]) {
 				t.Fatalf("number %d: got %d of %v, want %d", n, len(got[n]), got[n][:min(1, len(got[n]))], len(want[n]))
 			}
 		}
+	}
+	if n := len(a.chunks); n > 400 {
+		t.Errorf("%d chunks for at most 60 lists at a time", n)
 	}
 }
