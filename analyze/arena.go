@@ -18,11 +18,14 @@ func (a *arena[T]) empty() { a.used, a.next = 0, 0 }
 
 // take hands out n values, which hold anything.
 func (a *arena[T]) take(n int) []T {
-	for a.used < len(a.chunks) && len(a.chunks[a.used])-a.next < n {
+	if n > arenaChunk {
+		return make([]T, n) // so rare that it is not kept
+	}
+	if a.next+n > arenaChunk {
 		a.used, a.next = a.used+1, 0
 	}
 	if a.used == len(a.chunks) {
-		a.chunks = append(a.chunks, make([]T, max(n, arenaChunk)))
+		a.chunks = append(a.chunks, make([]T, arenaChunk))
 	}
 	from := a.next
 	a.next += n

@@ -77,6 +77,7 @@ type group struct {
 	accepted bool   // a window of it was
 	freshAt  int64  // the step that it waits for in collector.fresh; notFresh when it does not
 	queued   bool   // is in a list of collector.due
+	dueAt    int64  // the number of that list
 	listed   bool   // is in collector.inParts
 	removed  bool   // is over, and queued still
 	next     *group // in its list of collector.due
@@ -345,7 +346,7 @@ func (c *collector) queue(g *group) {
 		c.inParts = append(c.inParts, g)
 	case !g.parts && !g.queued:
 		n := stockOf(g.lastEnd)
-		g.queued, g.next = true, c.due[n]
+		g.queued, g.dueAt, g.next = true, n, c.due[n]
 		c.due[n] = g
 	}
 }

@@ -44,7 +44,7 @@ func resized[T any](s []T, n int) []T {
 }
 
 func (f *families) put(i int32, l *Leg) {
-	h := l.Header.HashEitherWay()
+	h := l.Header.TableHashEitherWay(tableSeed)
 	mask := uint64(len(f.slots) - 1)
 	s := &f.slots[h&mask]
 	for ; s.first != 0; s = &f.slots[h&mask] {

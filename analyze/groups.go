@@ -1,6 +1,8 @@
 package analyze
 
 import (
+	"math/rand/v2"
+
 	"ephemera/ingest/flow"
 )
 
@@ -30,7 +32,11 @@ const groupChunk = 256
 
 func newGroupTable() *groupTable { return &groupTable{slots: make([]groupSlot, 1024)} }
 
-func (k groupKey) hash() uint64 { return k.tuple.Hash() + uint64(k.iface.number)*0x9e3779b97f4a7c15 }
+func (k groupKey) hash() uint64 { return k.tuple.TableHash(tableSeed + uint64(k.iface.number)<<40) }
+
+// tableSeed is another one in every run, so that nobody can make traffic that
+// slows the tables down, or that one takes for other traffic.
+var tableSeed = rand.Uint64()
 
 // touch loads what get will want, without waiting for it: of several calls in
 // a row the misses overlap, and cost a third. What it returns is of no use but

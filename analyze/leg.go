@@ -130,9 +130,13 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 		}
 		legs = append(legs, c.closeParts(g, limit, seen, p)...)
 		c.held += len(g.windows)
-		if len(g.windows) == 0 {
+		switch {
+		case len(g.windows) == 0:
 			c.drop(g)
-		} else if !g.parts {
+		case g.parts:
+		case g.queued && stockOf(g.lastEnd) < g.dueAt:
+			g.parts = true // what it was queued for is gone, and it would be come to too late
+		default:
 			g.listed = false
 			c.queue(g)
 		}

@@ -234,7 +234,7 @@ func traces(n int, of func(int) trace) []*trace {
 // hash is the key in one number; two that share one, of 2^64, would be taken
 // for equals.
 func (k traceKey) hash() uint64 {
-	h := k.server.Hash(0) ^ k.windows
+	h := k.server.TableHash(0) ^ k.windows
 	if k.nat != nil {
 		h += uint64(k.nat.number+1) << 32
 	}
@@ -384,7 +384,7 @@ func (t *trace) totals() totals {
 // hash is the totals in one number; two that share one, of 2^64, would be
 // compared in vain.
 func (t totals) hash() uint64 {
-	h := t.server.Hash(0)
+	h := t.server.TableHash(0)
 	for _, x := range [...]uint64{t.to, t.toBytes, t.back, t.backBytes} {
 		h = mix(h ^ x)
 	}

@@ -31,7 +31,9 @@ type peerCount struct {
 
 func newPeerTable() peerTable { return peerTable{slots: make([]peerCount, 1024)} }
 
-func (e endpoint) hash() uint64 { return e.addr.Hash(e.port) ^ uint64(e.proto)*0x9e3779b97f4a7c15 }
+func (e endpoint) hash() uint64 {
+	return e.addr.TableHash(tableSeed ^ uint64(e.proto)<<16 ^ uint64(e.port))
+}
 
 // find returns the place of an endpoint, taken or not.
 func (t *peerTable) find(endpoint uint64) *peerCount {

@@ -28,11 +28,12 @@ type spill struct {
 	until  int64
 	later  map[int64]*sorter[sighting]
 	parked map[int64]*sorter[parkedGroup] // by the number of the stock
-	// latest is the last stock for which a group is parked, by the hash of its
-	// key: one that goes on is parked in several pieces.
-	latest map[uint64]int64
-	all    *sorter[sighting] // of a log that is not ordered
-	err    error             // the first one of the files
+	// parkedKeys are the hashes of the keys of parked groups. What more comes to
+	// one stays in memory until that is back.
+	parkedKeys map[uint64]bool
+	all        *sorter[sighting] // of a log that is not ordered
+	added      int64             // sightings and groups
+	err        error             // the first one of the files
 }
 
 // A parkedGroup is a group of one connection that waits for its end.
@@ -59,7 +60,7 @@ func (a *assembler) makeRoom() {
 	if a.memory == 0 || c.spill != nil || c.size() < a.memory {
 		return
 	}
-	c.spill = &spill{ifaces: c.interfaces, until: a.stock + step, later: map[int64]*sorter[sighting]{}, parked: map[int64]*sorter[parkedGroup]{}, latest: map[uint64]int64{}}
+	c.spill = &spill{ifaces: c.interfaces, until: a.stock + step, later: map[int64]*sorter[sighting]{}, parked: map[int64]*sorter[parkedGroup]{}, parkedKeys: map[uint64]bool{}}
 	if !a.ordered {
 		c.spill.all = newSorter(func(x, y sighting) int { return 0 }, c.spill.sighting, math.MaxInt)
 		c.empty()
@@ -137,8 +138,8 @@ func (c *collector) park(seen int64) {
 			case g.removed:
 				c.groups.recycle(g)
 			case g.parts:
-			case g.lastEnd < seen && g.freshAt == notFresh:
-				c.spill.park(parkedGroup{g.key.iface, g.key.tuple, g.headers, g.windows, g.accepted}, stockOf(g.lastEnd))
+			case g.lastEnd < seen && g.freshAt == notFresh && !c.spill.parkedKeys[g.hash]:
+				c.spill.park(g)
 				c.held -= len(g.windows)
 				c.drop(g)
 			default:
@@ -148,45 +149,38 @@ func (c *collector) park(seen int64) {
 	}
 }
 
-// park parks a group for the stock n, or the later one for which another piece
-// of it is.
-func (s *spill) park(g parkedGroup, n int64) {
-	h := groupKey{g.iface, g.tuple}.hash()
-	n = max(n, s.latest[h])
-	s.latest[h] = n
+func (s *spill) park(g *group) {
+	s.parkedKeys[g.hash] = true
+	n := stockOf(g.lastEnd)
 	if s.parked[n] == nil {
 		s.parked[n] = newSorter(func(x, y parkedGroup) int { return 0 }, s.group, math.MaxInt)
 	}
-	s.parked[n].add(g)
+	s.parked[n].add(parkedGroup{g.key.iface, g.key.tuple, g.headers, g.windows, g.accepted})
 }
 
-// unpark queues the groups that are over at limit, the time of a stock less
+// unpark takes the groups back that are over at limit, the time of a stock less
 // stillOpen, unless more has come to them.
 func (c *collector) unpark(limit int64) {
 	if c.spill == nil {
 		return
 	}
-	for _, n := range slices.Sorted(maps.Keys(c.spill.parked)) {
+	for n, s := range c.spill.parked {
 		if limit < forever && n*step > limit+stillOpen {
-			break
+			continue
 		}
-		s := c.spill.parked[n]
 		delete(c.spill.parked, n)
 		for p := range s.all() {
-			c.unparkGroup(p, n)
+			c.unparkGroup(p)
 		}
 		c.spill.closeFile(s.err, s.close)
 	}
 }
 
-func (c *collector) unparkGroup(p parkedGroup, n int64) {
+func (c *collector) unparkGroup(p parkedGroup) {
 	k := groupKey{p.iface, p.tuple}
-	if c.spill.latest[k.hash()] > n {
-		c.spill.park(p, n)
-		return
-	}
-	delete(c.spill.latest, k.hash())
-	g, _ := c.groups.get(k, k.hash())
+	h := k.hash()
+	delete(c.spill.parkedKeys, h)
+	g, _ := c.groups.get(k, h)
 	for _, w := range p.windows {
 		if w.header >= 0 {
 			w.header = g.number(p.headers[w.header])
@@ -248,7 +242,7 @@ func (s *spill) close() {
 func (s *spill) sighting(c *coder, v *sighting) {
 	end := v.window.end
 	c.unix(&end)
-	c.endKey()
+	s.number(c)
 	s.iface(c, &v.iface)
 	c.tuple(&v.tuple)
 	v.header.code(c)
@@ -257,7 +251,7 @@ func (s *spill) sighting(c *coder, v *sighting) {
 
 // group passes a group to a coder.
 func (s *spill) group(c *coder, v *parkedGroup) {
-	c.endKey()
+	s.number(c)
 	s.iface(c, &v.iface)
 	c.tuple(&v.tuple)
 	items(c, &v.headers, func(h *header) { h.code(c) })
@@ -270,6 +264,15 @@ func (s *spill) group(c *coder, v *parkedGroup) {
 		}
 	})
 	c.bool(&v.accepted)
+}
+
+// number ends a key that no other value has, so that values need not be read to
+// be compared.
+func (s *spill) number(c *coder) {
+	n := s.added
+	c.unix(&n)
+	c.endKey()
+	s.added++
 }
 
 func (h *header) code(c *coder) {

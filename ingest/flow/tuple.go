@@ -48,14 +48,20 @@ func (t Tuple) Hash() uint64 {
 	return mix(h)
 }
 
-// HashEitherWay is a hash that t and its reverse have in common, the same in
-// every run.
-func (t Tuple) HashEitherWay() uint64 {
-	return mix(t.Src.Hash(t.SrcPort) + t.Dst.Hash(t.DstPort) + uint64(t.Proto))
+// TableHash is a hash for tables whose order nothing depends on. With a seed
+// that nobody knows, nobody can make traffic whose five-tuples share it.
+func (t Tuple) TableHash(seed uint64) uint64 {
+	return t.Dst.TableHash(t.Src.TableHash(seed ^ uint64(t.Proto)<<32 ^ uint64(t.SrcPort)<<16 ^ uint64(t.DstPort)))
 }
 
-// Hash is a hash of an address and a port, the same in every run.
-func (a Addr) Hash(port uint16) uint64 { return mix(a.lo^uint64(port)<<40) ^ a.hi*0x9e3779b97f4a7c15 }
+// TableHashEitherWay is a TableHash that t and its reverse have in common.
+func (t Tuple) TableHashEitherWay(seed uint64) uint64 {
+	seed ^= uint64(t.Proto) << 16
+	return mix(t.Src.TableHash(seed^uint64(t.SrcPort)) + t.Dst.TableHash(seed^uint64(t.DstPort)))
+}
+
+// TableHash is a hash as Tuple.TableHash.
+func (a Addr) TableHash(seed uint64) uint64 { return mix(mix(seed^a.hi) ^ a.lo) }
 
 // mix is the finalizer of SplitMix64: every bit of x changes about half of
 // the result's. Source: Steele, Lea, Flood, "Fast splittable pseudorandom

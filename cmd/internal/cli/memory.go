@@ -11,9 +11,9 @@ import (
 // part gets its share.
 type memory int64
 
-// leastMemory is what decoding two objects at once, and the tables of a small
-// log, take in any case.
-const leastMemory = 64 << 20
+// leastMemory is about what decoding two objects at once, and the tables that
+// do not spill, take in any case.
+const leastMemory = 128 << 20
 
 func parseMemory(text string) (memory, error) {
 	n, err := humanize.ParseBytes(text)
@@ -21,7 +21,7 @@ func parseMemory(text string) (memory, error) {
 	case err != nil:
 		return 0, usageError("--max-memory %s is no size; give one such as 512MiB or 2GiB", text)
 	case n < leastMemory:
-		return 0, usageError("--max-memory %s is too little; give 64MiB or more", text)
+		return 0, usageError("--max-memory %s is too little; give 128MiB or more", text)
 	case n > 1<<60:
 		return 0, usageError("--max-memory %s is more than any machine has", text)
 	}
