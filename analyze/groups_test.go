@@ -236,3 +236,33 @@ func sortedGroups(gs []*group) []*group {
 		return cmp.Or(cmp.Compare(a.key.iface.number, b.key.iface.number), a.key.tuple.Compare(b.key.tuple))
 	})
 }
+
+// What a coarse flow log says of a connection is dropped where a finer one
+// says it, too. It holds the connection back in no order.
+func TestDroppedWindowHoldsNothingBack(t *testing.T) {
+	windows := []window{
+		{start: 6000, end: 7500, packets: 4, log: 1, header: -1, forward: true},
+		{start: 6000, end: 6010, packets: 1, log: 2, header: -1, forward: true, hasFlags: true, flags: flow.SYN},
+		{start: 6700, end: 6710, packets: 1, log: 2, header: -1, forward: true, hasFlags: true, flags: flow.ACK},
+		{start: 6720, end: 6730, packets: 1, log: 2, header: -1, forward: true, hasFlags: true, flags: flow.ACK},
+	}
+	const end, last = 6730, 9000
+	for _, order := range [][]int{{0, 1, 2, 3}, {3, 2, 1, 0}, {1, 0, 3, 2}, {2, 3, 0, 1}} {
+		c, ports := newCollector(), newPortMeaning(defaultControlPorts)
+		iface := c.iface(&flow.Record{InterfaceID: "eni-1"})
+		for _, k := range order {
+			c.put(&sighting{iface: iface, tuple: flow.Tuple{Src: mustAddr("10.0.0.1"), Dst: mustAddr("10.0.0.2"), SrcPort: 40000, DstPort: 21, Proto: flow.TCP}, window: windows[k]})
+		}
+		var closed int64
+		for stock := int64(6300); stock <= last; stock += step {
+			for _, l := range c.close(stock-stillOpen, stock, ports) {
+				if l.End == end {
+					closed = stock
+				}
+			}
+		}
+		if want := stockOf(end) * step; closed != want {
+			t.Errorf("in the order %v it is over at the stock of %d, want %d", order, closed, want)
+		}
+	}
+}
