@@ -92,11 +92,15 @@ func (l *Logs) Stats() Stats {
 }
 
 // batchSize is how many steps pass from a decoder to the consumer at once,
-// so that the cost of handing over does not show, and queuedBatches how many
-// of these wait for it, so that a decoder is not held up by another.
+// so that the cost of handing over does not show. queuedBatches is how many of
+// these wait for it, of each object that is read ahead, and nextBatches of
+// those that come next: as many as there are decoders, so that these need not
+// wait for their turn. An object of five minutes has some ten thousand
+// records; a queue of that many takes 10 MB.
 const (
 	batchSize     = 256
 	queuedBatches = 4
+	nextBatches   = 128
 )
 
 // defaultReadAhead is enough to hide the latency of S3 behind the decoding
@@ -124,6 +128,7 @@ type joiner struct {
 	count *counters
 
 	group    errgroup.Group
+	turn     turn
 	feeds    chan *feed    // in order; as many as are read ahead
 	jobs     chan struct{} // one element for each decoder at work
 	decoders sync.Pool     // of *decoder
@@ -155,19 +160,59 @@ func newJoiner(ctx context.Context, opts *Options, count *counters) *joiner {
 	}
 	j.decoders.New = func() any { return newDecoder(opts) }
 	j.batches.New = func() any { return new(batch) }
+	j.turn.next = cap(j.jobs)
+	j.turn.moved.L = &j.turn.mu
+	context.AfterFunc(ctx, j.turn.end)
 	return j
+}
+
+// turn tells decoders how far away their object's turn is.
+type turn struct {
+	mu    sync.Mutex
+	moved sync.Cond
+	at    int // the number of the object that is consumed
+	next  int // how many objects behind it come next
+	ended bool
+}
+
+// move is called when the next object is consumed.
+func (t *turn) move() {
+	t.mu.Lock()
+	t.at++
+	t.mu.Unlock()
+	t.moved.Broadcast()
+}
+
+// end has nobody wait any more.
+func (t *turn) end() {
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.moved.Broadcast()
+}
+
+// wait waits until the object of that number is among the next ones.
+func (t *turn) wait(number int) {
+	t.mu.Lock()
+	for number > t.at+t.next && !t.ended {
+		t.moved.Wait()
+	}
+	t.mu.Unlock()
 }
 
 // list starts the objects in order, as far ahead as feeds has room.
 func (j *joiner) list(objects iter.Seq2[Object, error]) {
 	defer close(j.feeds)
+	last := -1
 	for o, err := range objects {
 		f := &feed{err: err}
+		last++
 		if err == nil {
-			f.batches = make(chan *batch, queuedBatches)
+			f.batches = make(chan *batch, nextBatches)
+			number := last
 			j.group.Go(func() error {
 				defer close(f.batches)
-				j.decode(&o, f.batches)
+				j.decode(&o, number, f.batches)
 				return nil
 			})
 		}
@@ -188,6 +233,7 @@ func (j *joiner) run(yield func(*flow.Record, error) bool) bool {
 		if f.err == nil && !j.drain(f, yield) {
 			return false
 		}
+		j.turn.move()
 	}
 	return true
 }
@@ -207,8 +253,9 @@ func (j *joiner) drain(f *feed, yield func(*flow.Record, error) bool) bool {
 	return true
 }
 
-// decode sends the steps of o to out, until its end or until ctx is done.
-func (j *joiner) decode(o *Object, out chan<- *batch) {
+// decode sends the steps of o, the object of that number, to out, until its
+// end or until ctx is done.
+func (j *joiner) decode(o *Object, number int, out chan<- *batch) {
 	r, err := o.Open(j.ctx)
 	if err != nil {
 		r = io.NopCloser(failed{err})
@@ -226,6 +273,9 @@ func (j *joiner) decode(o *Object, out chan<- *batch) {
 		b := j.batches.Get().(*batch)
 		more = b.fill(d)
 		j.end()
+		if len(out) >= queuedBatches {
+			j.turn.wait(number)
+		}
 		select {
 		case out <- b:
 		case <-j.ctx.Done():
