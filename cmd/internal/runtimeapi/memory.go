@@ -1,0 +1,35 @@
+package runtimeapi
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// maxRSS is the most memory that an ended process had, in bytes. Linux counts
+// it in KB, and other systems in their own ways.
+func maxRSS(state *os.ProcessState) int64 {
+	used, ok := state.SysUsage().(*syscall.Rusage)
+	if !ok || runtime.GOOS != "linux" {
+		return 0
+	}
+	return used.Maxrss << 10
+}
+
+// peak is the most memory that a running process has had, in bytes, where
+// the system has /proc.
+func peak(pid int) int64 {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0
+	}
+	for line := range strings.Lines(string(status)) {
+		var kb int64
+		if n, _ := fmt.Sscanf(line, "VmHWM: %d kB", &kb); n == 1 {
+			return kb << 10
+		}
+	}
+	return 0
+}
