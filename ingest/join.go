@@ -24,6 +24,23 @@ type Logs struct {
 // Join makes a source of the objects of all lists.
 func Join(opts Options, lists ...Objects) *Logs { return &Logs{lists: lists, opts: opts} }
 
+// Alone makes a source of one object.
+func Alone(opts Options, o Object) *Logs { return Join(opts, alone{o}) }
+
+// alone is a list of one object.
+type alone struct{ Object }
+
+// All implements Objects.
+func (a alone) All(context.Context) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) { yield(a.Object, nil) }
+}
+
+// Ordered implements Objects.
+func (a alone) Ordered() bool { return false }
+
+// Listed implements Objects.
+func (a alone) Listed() Listing { return Listing{Objects: 1, Bytes: a.Size, Share: 1} }
+
 // Open makes a source of files, directories and standard input: see Find.
 func Open(places []string, opts Options) (*Logs, error) {
 	files, err := Find(places, opts)
@@ -63,6 +80,10 @@ func (l *Logs) Records(ctx context.Context) iter.Seq2[*flow.Record, error] {
 		}
 	}
 }
+
+// Objects lists the objects in the order in which Records reads them. One that
+// several lists have is listed once.
+func (l *Logs) Objects(ctx context.Context) iter.Seq2[Object, error] { return merged(ctx, l.lists) }
 
 // Ordered reports whether every list promises order: then a record ends at
 // most fifteen minutes before another one that came earlier. Otherwise

@@ -27,6 +27,10 @@ type Object struct {
 	// Size is the object's length as stored, in bytes; 0 when not known.
 	Size int64
 
+	// Version tells the object's content from another one that the place may
+	// have had: its ETag in S3. Empty when not known.
+	Version string
+
 	// Formats are those of the object's text, which has no header line.
 	// When there are several, each line is of the one that has its number
 	// of fields, so these numbers must differ. The object is then taken for

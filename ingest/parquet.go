@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 
+	"ephemera/ingest/digest"
 	"ephemera/ingest/flow"
 )
 
@@ -30,8 +32,9 @@ import (
 // the stream; records in front of the damage are yielded.
 //
 // Files of Amazon Security Lake are told by their columns and are translated
-// back, as far as their mapping is certain: see ocsfReader. Not safe for
-// concurrent use.
+// back, as far as their mapping is certain: see ocsfReader. Behind the records
+// of a digest come the errors that reading its objects gave: see package
+// digest. Not safe for concurrent use.
 func Parquet(r io.ReaderAt, size int64, place string, opts Options) iter.Seq2[*flow.Record, error] {
 	return func(yield func(*flow.Record, error) bool) {
 		d := newParquetDecoder(&opts)
@@ -56,6 +59,12 @@ type parquetDecoder struct {
 	footer *footer // nil before the first record
 	plan   *plan
 	ocsf   *ocsfReader // nil where the columns are those of a flow log
+
+	// Of a digest, the column of flow log IDs, if there is one, and what was
+	// wrong with its objects, which comes behind its records.
+	flowLogs *parquetColumn
+	told     func() (error, bool)
+	stop     func()
 
 	columns []*parquetColumn // of the plan, those that are read
 	rows    rows             // of the block
@@ -95,7 +104,11 @@ func (d *parquetDecoder) close() {
 	d.spare = append(d.spare, d.columns...)
 	d.columns = d.columns[:0]
 	d.src.r = nil
-	d.footer, d.plan, d.ocsf = nil, nil, nil
+	d.footer, d.plan, d.ocsf, d.flowLogs = nil, nil, nil, nil
+	if d.stop != nil {
+		d.stop()
+	}
+	d.told, d.stop = nil, nil
 	d.rows.reset()
 	d.block, d.at, d.err = 0, 0, io.EOF
 }
@@ -106,10 +119,16 @@ func (d *parquetDecoder) close() {
 func (d *parquetDecoder) next(r *flow.Record) error {
 	for {
 		if d.at == d.block {
-			if err := d.fill(); err != nil {
-				return d.end(err)
+			err := d.fill()
+			if err == nil {
+				continue
 			}
-			continue
+			if err == io.EOF && d.told != nil {
+				if told, more := d.told(); more {
+					return told
+				}
+			}
+			return d.end(err)
 		}
 		i := d.at
 		d.at++
@@ -200,7 +219,27 @@ func (d *parquetDecoder) open() error {
 		return notFlowLog(err)
 	}
 	d.footer = f
-	return nil
+	return d.openDigest(f)
+}
+
+// openDigest reads what a digest has besides records.
+func (d *parquetDecoder) openDigest(f *footer) error {
+	sum, err := f.digest()
+	if err != nil {
+		return notFlowLog(err)
+	}
+	if sum == nil || d.ocsf != nil {
+		return nil
+	}
+	d.told, d.stop = iter.Pull(sum.Errors)
+	leaves, names := f.flat()
+	i := slices.Index(hyphened(names), digest.FlowLogColumn)
+	if i < 0 {
+		return nil
+	}
+	c := column{name: digest.FlowLogColumn, read: keep}
+	d.flowLogs, err = d.add(f, leaves[i], c, rulesOf(c))
+	return err
 }
 
 // useColumns makes the plan for a file whose columns are those of a flow log.
@@ -320,6 +359,9 @@ func (d *parquetDecoder) record(r *flow.Record, i int) (field string, err error)
 	}
 	d.rows.record(r, i)
 	r.FlowLogID = d.values.flowLogID
+	if d.flowLogs != nil && d.flowLogs.cells.state[i] == present {
+		r.FlowLogID = d.flowLogs.cells.strs[i]
+	}
 	if len(d.rows.extra) > 0 {
 		d.keepExtras(r, i)
 	}

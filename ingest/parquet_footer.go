@@ -13,6 +13,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
+	"ephemera/ingest/digest"
 	"ephemera/ingest/flow"
 )
 
@@ -42,9 +43,15 @@ type footer struct {
 	Schema       []schemaElement      `thrift:"2,required"`
 	NumRows      int64                `thrift:"3,required"`
 	RowGroups    []rowGroup           `thrift:"4,required"`
+	Metadata     []keyValue           `thrift:"5,optional"`
 	ColumnOrders []format.ColumnOrder `thrift:"7,optional"`
 
 	leaves []*leaf
+}
+
+type keyValue struct {
+	Key   string `thrift:"1,required"`
+	Value string `thrift:"2,optional"`
 }
 
 type schemaElement struct {
@@ -174,6 +181,16 @@ func parseFooter(raw []byte, size int64) (*footer, error) {
 		return nil, damaged("footer: %w", err)
 	}
 	return f, nil
+}
+
+// digest returns what a digest says of itself; nil when the file is none.
+func (f *footer) digest() (*digest.Summary, error) {
+	for _, m := range f.Metadata {
+		if m.Key == digest.MetadataKey {
+			return digest.Parse(m.Value)
+		}
+	}
+	return nil, nil
 }
 
 // check finds the columns in the schema, and looks at what the row groups

@@ -69,6 +69,14 @@ func apiError(status int, code, message string) error {
 	}
 }
 
+func (f *fake) HeadObject(_ context.Context, in *s3.HeadObjectInput, _ ...func(*s3.Options)) (*s3.HeadObjectOutput, error) {
+	o, ok := f.objects[*in.Key]
+	if !ok {
+		return nil, apiError(http.StatusNotFound, "NotFound", "")
+	}
+	return &s3.HeadObjectOutput{ContentLength: o.Size, ETag: o.ETag}, nil
+}
+
 func (f *fake) ListObjectsV2(ctx context.Context, in *s3.ListObjectsV2Input, _ ...func(*s3.Options)) (*s3.ListObjectsV2Output, error) {
 	prefix, delimiter := *in.Prefix, deref(in.Delimiter)
 	f.mu.Lock()

@@ -403,7 +403,7 @@ func (o *Objects) flatInOrder(ctx context.Context) []entry {
 func (o *Objects) object(e *entry, peek bool) ingest.Object {
 	listed := *e
 	return ingest.Object{
-		Place: e.place, Start: e.start, Size: e.size,
+		Place: e.place, Start: e.start, Size: e.size, Version: strings.Trim(e.etag, `"`),
 		Open: func(ctx context.Context) (io.ReadCloser, error) { return o.store.open(ctx, listed, peek) },
 	}
 }

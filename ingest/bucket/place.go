@@ -44,6 +44,7 @@ type entry struct {
 	place  string // s3://bucket/key
 	size   int64
 	etag   string
+	exact  bool  // only what has this ETag is read
 	start  int64 // Object.Start
 	named  bool  // start is from its name
 

@@ -44,6 +44,9 @@ func (s *Store) open(ctx context.Context, e entry, peek bool) (io.ReadCloser, er
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	o := &opened{store: s, entry: e, ctx: ctx, cancel: cancel}
+	if e.exact {
+		o.etag = e.etag
+	}
 	o.windows.whole, o.windows.head = wholeSize, headSize
 	if peek {
 		o.windows.whole, o.windows.head = peekSize, windowSize

@@ -1,0 +1,251 @@
+package digest
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"io"
+	"iter"
+	"slices"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/compress/zstd"
+
+	"ephemera/ingest/flow"
+)
+
+// groupRows is how many rows a row group has. They are in memory at a time,
+// some 30 MB, and share the dictionaries of addresses.
+const groupRows = 1 << 16
+
+// Write writes the digest of what records gives, which was read from the
+// sources of. A record that could not be read, and an object that could not be
+// read to its end, are noted in it; any other error of the stream is returned,
+// and what was written until then is no digest.
+func Write(w io.Writer, records iter.Seq2[*flow.Record, error], of ...Source) (Summary, error) {
+	d := newWriter(w)
+	d.sum.Sources = of
+	for r, err := range records {
+		if err == nil {
+			err = d.add(r)
+		} else {
+			err = d.sum.note(err)
+		}
+		if err != nil {
+			return Summary{}, err
+		}
+	}
+	return d.sum, d.close()
+}
+
+// A writer collects the records of a row group, sorts and writes them.
+type writer struct {
+	sum   Summary
+	group []entry
+	order []*entry // of group, sorted
+	out   *parquet.GenericWriter[any]
+	rows  []parquet.Row
+	texts map[flow.Addr]string // addresses of the row group, as text
+}
+
+// An entry is a record with what it is sorted by.
+type entry struct {
+	rec     flow.Record
+	tuple   flow.Tuple // canonical
+	forward bool
+}
+
+// A column is a column of the file, and the value that a record has in it; the
+// null value if it has none.
+type column struct {
+	name  string
+	node  parquet.Node
+	value func(*writer, *flow.Record) parquet.Value
+}
+
+// columns are in the order of their names, as Parquet's groups are.
+var columns = []column{
+	{"action", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldAction, r.Action) }},
+	{"bytes", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldBytes, r.Bytes) }},
+	{"dstaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldDstAddr, r.Dst) }},
+	{"dstport", number32, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldDstPort, r.DstPort) }},
+	{"end", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldEnd, r.End) }},
+	{"flow_direction", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldFlowDirection, r.Direction) }},
+	{"flow_log_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.FlowLogID) }},
+	{"instance_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.InstanceID) }},
+	{"interface_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.InterfaceID) }},
+	{"log_status", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldLogStatus, r.Status) }},
+	{"packets", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldPackets, r.Packets) }},
+	{"pkt_dstaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldPktDstAddr, r.PktDst) }},
+	{"pkt_srcaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldPktSrcAddr, r.PktSrc) }},
+	{"protocol", small, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldProtocol, r.Proto) }},
+	{"reject_reason", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.RejectReason) }},
+	{"resource_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.ResourceID) }},
+	{"srcaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldSrcAddr, r.Src) }},
+	{"srcport", number32, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldSrcPort, r.SrcPort) }},
+	{"start", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldStart, r.Start) }},
+	{"subnet_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.SubnetID) }},
+	{"tcp_flags", small, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldTCPFlags, r.TCPFlags) }},
+	{"vpc_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.VPCID) }},
+}
+
+// The kinds of columns. Numbers of few values and texts go by a dictionary;
+// those of many by their differences, which are small behind the sorting.
+var (
+	text     = parquet.Optional(parquet.Encoded(parquet.String(), &parquet.RLEDictionary))
+	small    = parquet.Optional(parquet.Encoded(parquet.Int(32), &parquet.RLEDictionary))
+	number32 = parquet.Optional(parquet.Encoded(parquet.Int(32), &parquet.DeltaBinaryPacked))
+	number64 = parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked))
+)
+
+func schema() *parquet.Schema {
+	group := parquet.Group{}
+	for _, c := range columns {
+		group[c.name] = c.node
+	}
+	return parquet.NewSchema("digest", group)
+}
+
+// writtenRows is how many rows are handed to parquet-go at once.
+const writtenRows = 1024
+
+func newWriter(w io.Writer) *writer {
+	return &writer{
+		sum: Summary{Version: Version},
+		out: parquet.NewGenericWriter[any](w, schema(),
+			parquet.CreatedBy("ephemera", "digest", "1"),
+			parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
+		),
+		rows: make([]parquet.Row, writtenRows), texts: map[flow.Addr]string{},
+	}
+}
+
+func (d *writer) add(r *flow.Record) error {
+	switch r.Status {
+	case flow.NoData:
+		d.sum.NoData++
+	case flow.SkipData:
+		d.sum.SkipData++
+	default:
+		d.sum.Records++
+	}
+	if r.Start != 0 && (d.sum.Start == 0 || r.Start < d.sum.Start) {
+		d.sum.Start = r.Start
+	}
+	d.sum.End = max(d.sum.End, r.End)
+
+	e := entry{rec: *r}
+	e.tuple, e.forward = r.HeaderTuple().Canonical()
+	if d.group = append(d.group, e); len(d.group) == groupRows {
+		return d.flush()
+	}
+	return nil
+}
+
+// flush writes a row group.
+func (d *writer) flush() error {
+	d.order = d.order[:0]
+	for i := range d.group {
+		d.order = append(d.order, &d.group[i])
+	}
+	slices.SortStableFunc(d.order, compareEntries)
+	for chunk := range slices.Chunk(d.order, writtenRows) {
+		for i, e := range chunk {
+			d.rows[i] = d.fill(d.rows[i], &e.rec)
+		}
+		if _, err := d.out.WriteRows(d.rows[:len(chunk)]); err != nil {
+			return err
+		}
+	}
+	d.group = d.group[:0]
+	clear(d.texts)
+	return d.out.Flush()
+}
+
+// compareEntries puts the records of one connection at one interface one
+// behind the other, so that a column's values are mostly those of the row
+// before.
+func compareEntries(a, b *entry) int {
+	if c := cmp.Or(cmp.Compare(a.rec.Interface(), b.rec.Interface()), a.tuple.Compare(b.tuple)); c != 0 {
+		return c
+	}
+	if a.forward != b.forward {
+		if a.forward {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.rec.Start, b.rec.Start), cmp.Compare(a.rec.End, b.rec.End))
+}
+
+// fill makes a row of a record.
+func (d *writer) fill(row parquet.Row, r *flow.Record) parquet.Row {
+	row = row[:0]
+	for i := range columns {
+		v := columns[i].value(d, r)
+		level := 1
+		if v.IsNull() {
+			level = 0
+		}
+		row = append(row, v.Level(0, level, i))
+	}
+	return row
+}
+
+func textOf(s string) parquet.Value {
+	if s == "" {
+		return parquet.NullValue()
+	}
+	return parquet.ValueOf(s)
+}
+
+func int32Of[T ~uint8 | ~uint16](r *flow.Record, f flow.Field, n T) parquet.Value {
+	if !r.Has.Has(f) {
+		return parquet.NullValue()
+	}
+	return parquet.Int32Value(int32(n))
+}
+
+func int64Of[T int64 | uint64](r *flow.Record, f flow.Field, n T) parquet.Value {
+	if !r.Has.Has(f) {
+		return parquet.NullValue()
+	}
+	return parquet.Int64Value(int64(n))
+}
+
+func enumOf(r *flow.Record, f flow.Field, v fmt.Stringer) parquet.Value {
+	if !r.Has.Has(f) {
+		return parquet.NullValue()
+	}
+	return textOf(v.String())
+}
+
+func (d *writer) addrOf(r *flow.Record, f flow.Field, a flow.Addr) parquet.Value {
+	if !r.Has.Has(f) {
+		return parquet.NullValue()
+	}
+	s, known := d.texts[a]
+	if !known {
+		s = "::" // the one address that is like none
+		if a.IsValid() {
+			s = a.String()
+		}
+		d.texts[a] = s
+	}
+	return textOf(s)
+}
+
+// close writes the last row group and the footer.
+func (d *writer) close() error {
+	if len(d.group) > 0 {
+		if err := d.flush(); err != nil {
+			return err
+		}
+	}
+	value, err := json.Marshal(&d.sum)
+	if err != nil {
+		return err
+	}
+	d.out.SetKeyValueMetadata(MetadataKey, string(value))
+	return d.out.Close()
+}
