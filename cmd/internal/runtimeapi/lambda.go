@@ -231,6 +231,10 @@ type Result struct {
 // there was no invocation, or that ctx, or the Lambda, ended during it, in
 // which case the process is killed; a function that fails is no error.
 func (l *Lambda) Invoke(ctx context.Context, payload []byte) (Result, error) {
+	return l.invoke(ctx, newID(), payload)
+}
+
+func (l *Lambda) invoke(ctx context.Context, id string, payload []byte) (Result, error) {
 	if len(payload) > maxPayload {
 		return Result{}, fmt.Errorf("an event of %d bytes: AWS takes 6 MB", len(payload))
 	}
@@ -246,7 +250,7 @@ func (l *Lambda) Invoke(ctx context.Context, payload []byte) (Result, error) {
 	if err := ctx.Err(); err != nil {
 		return Result{}, err
 	}
-	result, err := l.run(ctx, payload)
+	result, err := l.run(ctx, &invocation{id: id, payload: payload})
 	if err == nil {
 		l.count(result)
 	}
@@ -266,8 +270,7 @@ func (l *Lambda) count(r Result) {
 }
 
 // run handles one invocation in one environment.
-func (l *Lambda) run(ctx context.Context, payload []byte) (Result, error) {
-	v := &invocation{id: newID(), payload: payload}
+func (l *Lambda) run(ctx context.Context, v *invocation) (Result, error) {
 	e, fresh, err := l.ready(ctx)
 	var failed *functionError
 	if errors.As(err, &failed) {
