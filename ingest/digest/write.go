@@ -46,6 +46,12 @@ type writer struct {
 	out   *parquet.GenericWriter[any]
 	rows  []parquet.Row
 	texts map[flow.Addr]string // addresses of the row group, as text
+
+	ifaces map[string]int // numbers of interfaces
+	last   struct {       // of ifaces
+		id     string
+		number int
+	}
 }
 
 // An entry is a record with what it is sorted by.
@@ -53,6 +59,8 @@ type entry struct {
 	rec     flow.Record
 	tuple   flow.Tuple // canonical
 	forward bool
+	iface   int // the number of its interface, in the order of appearance
+	at      int // its place in the group
 }
 
 // A column is a column of the file, and the value that a record has in it; the
@@ -116,7 +124,7 @@ func newWriter(w io.Writer) *writer {
 			parquet.CreatedBy("ephemera", "digest", "1"),
 			parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		),
-		rows: make([]parquet.Row, writtenRows), texts: map[flow.Addr]string{},
+		rows: make([]parquet.Row, writtenRows), texts: map[flow.Addr]string{}, ifaces: map[string]int{},
 	}
 }
 
@@ -134,12 +142,32 @@ func (d *writer) add(r *flow.Record) error {
 	}
 	d.sum.End = max(d.sum.End, r.End)
 
-	e := entry{rec: *r}
+	if cap(d.group) > len(d.group) {
+		d.group = d.group[:len(d.group)+1]
+	} else {
+		d.group = append(d.group, entry{})
+	}
+	e := &d.group[len(d.group)-1]
+	e.rec, e.iface, e.at = *r, d.number(r.Interface()), len(d.group)
 	e.tuple, e.forward = r.HeaderTuple().Canonical()
-	if d.group = append(d.group, e); len(d.group) == groupRows {
+	if len(d.group) == groupRows {
 		return d.flush()
 	}
 	return nil
+}
+
+// number numbers interfaces. The last one is the likeliest.
+func (d *writer) number(id string) int {
+	if id == d.last.id {
+		return d.last.number
+	}
+	n, known := d.ifaces[id]
+	if !known {
+		n = len(d.ifaces) + 1
+		d.ifaces[id] = n
+	}
+	d.last.id, d.last.number = id, n
+	return n
 }
 
 // flush writes a row group.
@@ -148,7 +176,7 @@ func (d *writer) flush() error {
 	for i := range d.group {
 		d.order = append(d.order, &d.group[i])
 	}
-	slices.SortStableFunc(d.order, compareEntries)
+	slices.SortFunc(d.order, compareEntries)
 	for chunk := range slices.Chunk(d.order, writtenRows) {
 		for i, e := range chunk {
 			d.rows[i] = d.fill(d.rows[i], &e.rec)
@@ -166,7 +194,10 @@ func (d *writer) flush() error {
 // behind the other, so that a column's values are mostly those of the row
 // before.
 func compareEntries(a, b *entry) int {
-	if c := cmp.Or(cmp.Compare(a.rec.Interface(), b.rec.Interface()), a.tuple.Compare(b.tuple)); c != 0 {
+	if a.iface != b.iface {
+		return a.iface - b.iface
+	}
+	if c := a.tuple.Compare(b.tuple); c != 0 {
 		return c
 	}
 	if a.forward != b.forward {
@@ -175,7 +206,7 @@ func compareEntries(a, b *entry) int {
 		}
 		return 1
 	}
-	return cmp.Or(cmp.Compare(a.rec.Start, b.rec.Start), cmp.Compare(a.rec.End, b.rec.End))
+	return cmp.Or(cmp.Compare(a.rec.Start, b.rec.Start), cmp.Compare(a.rec.End, b.rec.End), a.at-b.at)
 }
 
 // fill makes a row of a record.
