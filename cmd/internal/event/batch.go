@@ -14,7 +14,7 @@ func readBatch(env envelope) (Event, error) {
 	for i, raw := range env.records {
 		id, body, err := readMessage(raw)
 		if err != nil {
-			return Event{}, fmt.Errorf("Records[%d]: %w", i, err)
+			return Event{}, inRecord(i, err)
 		}
 		if bodies[id] == nil {
 			e.Messages = append(e.Messages, id)

@@ -97,21 +97,21 @@ var kinds = map[string]Kind{"aws:s3": KindS3, "aws:sqs": KindSQS, "aws:sns": Kin
 func recognizeRecords(f fields) (envelope, error) {
 	records, err := readRecords(f["Records"])
 	if err != nil {
-		return envelope{}, fmt.Errorf("Records: %w", err)
+		return envelope{}, fmt.Errorf("its Records: %w", err)
 	}
 	if len(records) == 0 {
-		return envelope{}, errors.New("Records is empty")
+		return envelope{}, errors.New("its Records are none")
 	}
 	// Of SNS the name is EventSource: encoding/json takes both.
 	var first struct {
 		EventSource string `json:"eventSource"`
 	}
 	if err := json.Unmarshal(records[0], &first); err != nil {
-		return envelope{}, fmt.Errorf("Records[0]: %w", err)
+		return envelope{}, inRecord(0, err)
 	}
 	kind, ok := kinds[first.EventSource]
 	if !ok {
-		return envelope{}, fmt.Errorf("Records[0]: eventSource is %q", cut(first.EventSource, 40))
+		return envelope{}, inRecord(0, fmt.Errorf("eventSource is %q", cut(first.EventSource, 40)))
 	}
 	return envelope{kind: kind, fields: f, records: records}, nil
 }
@@ -136,6 +136,11 @@ func recognizeBus(f fields) (envelope, error) {
 		return envelope{kind: KindSchedule, fields: f}, nil
 	}
 	return envelope{}, fmt.Errorf("it is an EventBridge event %q of %q", cut(detail, 80), cut(source, 80))
+}
+
+// inRecord adds to err the place, one of Records.
+func inRecord(i int, err error) error {
+	return fmt.Errorf("%s[%d]: %w", "Records", i, err)
 }
 
 func recognizeTest(f fields) (envelope, error) {

@@ -87,7 +87,7 @@ func (n *notices) readS3(env envelope) error {
 	}
 	for i, raw := range env.records {
 		if err := n.readS3Record(raw); err != nil {
-			return fmt.Errorf("Records[%d]: %w", i, err)
+			return inRecord(i, err)
 		}
 	}
 	return nil
@@ -238,7 +238,7 @@ func (n *notices) readTopic(env envelope) error {
 			err = n.readNotification(r.SNS)
 		}
 		if err != nil {
-			return fmt.Errorf("Records[%d]: %w", i, err)
+			return inRecord(i, err)
 		}
 	}
 	return nil
@@ -249,10 +249,10 @@ func (n *notices) readTopic(env envelope) error {
 // confirm it, and finds the address for that in the dead-letter queue.
 func (n *notices) readNotification(s notification) error {
 	if s.Type != "Notification" {
-		return fmt.Errorf("Type is %q, not Notification; a SubscriptionConfirmation is to be confirmed at its SubscribeURL", cut(s.Type, 40))
+		return fmt.Errorf("its Type is %q, not Notification; a SubscriptionConfirmation is to be confirmed at its SubscribeURL", cut(s.Type, 40))
 	}
 	if s.Message == nil {
-		return errors.New("Message is missing")
+		return errors.New("its Message is missing")
 	}
 	env, err := open([]byte(*s.Message))
 	if err == nil && env.kind == KindSNS {
@@ -262,7 +262,7 @@ func (n *notices) readNotification(s notification) error {
 		err = n.read(env)
 	}
 	if err != nil {
-		return fmt.Errorf("Message: %w", err)
+		return fmt.Errorf("its Message: %w", err)
 	}
 	return nil
 }
