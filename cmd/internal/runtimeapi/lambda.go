@@ -7,7 +7,7 @@
 //	result, err := l.Invoke(ctx, []byte(`{"Records": []}`))
 //
 // An environment is one process with a runtime interface of its own. It
-// handles one invocation at a time, is used again for the next one, and ends
+// handles one invocation at a time, is frozen until the next one, and ends
 // when the process exits, breaks its deadline or is killed; the invocation
 // then fails as it does at AWS, and the next one starts another environment.
 //
@@ -18,10 +18,9 @@
 //
 // # Limits
 //
-// There is no freezing between invocations, no limit of processor time, no
-// extensions, no X-Ray, no response streaming, and no throttling: an
-// invocation waits for an environment. What a process needs of memory is
-// measured, and not limited.
+// There is no limit of processor time, no extensions, no X-Ray, no response
+// streaming, and no throttling: an invocation waits for an environment. What
+// a process needs of memory is measured, and not limited.
 //
 // Source of the interface: Lambda Developer Guide, "Using the Lambda runtime
 // API for custom runtimes".
@@ -284,6 +283,7 @@ func (l *Lambda) run(ctx context.Context, v *invocation) (Result, error) {
 		result.InitDuration = e.initDuration
 	}
 	if e.next != nil {
+		freeze(e.cmd.Process)
 		l.mu.Lock()
 		l.idle = append(l.idle, e)
 		l.mu.Unlock()
@@ -318,6 +318,7 @@ func (l *Lambda) environment(ctx context.Context) (e *environment, fresh bool, e
 		l.idle = l.idle[:len(l.idle)-1]
 		if !e.isGone() {
 			l.mu.Unlock()
+			thaw(e.cmd.Process)
 			return e, false, nil
 		}
 	}

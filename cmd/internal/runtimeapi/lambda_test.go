@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -248,6 +249,47 @@ func TestStop(t *testing.T) {
 	if len(l.environments()) > 0 {
 		t.Errorf("%d processes are left", len(l.environments()))
 	}
+}
+
+// A process does nothing between invocations.
+func TestFrozen(t *testing.T) {
+	l := start(t, Config{Timeout: 10 * time.Second})
+	ticks := func() int {
+		n, err := strconv.Atoi(string(invoke(t, l, `{"mode":"ticks"}`).Payload))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := ticks()
+	time.Sleep(500 * time.Millisecond)
+	if after := ticks(); after-before > 20 {
+		t.Errorf("500 ms later: %d ticks of 10 ms were counted", after-before)
+	}
+	invoke(t, l, `{"mode":"sleep","for":"500ms"}`)
+	if after := ticks(); after-before < 25 {
+		t.Errorf("500 ms in an invocation: %d ticks of 10 ms were counted", after-before)
+	}
+	if u := l.Usage(); u.Starts != 1 {
+		t.Errorf("got %+v, want 1 start", u)
+	}
+}
+
+// What an invocation costs beside the function itself.
+func BenchmarkInvoke(b *testing.B) {
+	l, err := Start(b.Context(), Config{Bootstrap: echo, Concurrency: 4, Timeout: time.Minute})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer l.Stop()
+	b.SetParallelism(4)
+	b.RunParallel(func(p *testing.PB) {
+		for p.Next() {
+			if r, err := l.Invoke(b.Context(), []byte(`{"mode":"echo"}`)); err != nil || r.FunctionError != "" {
+				b.Errorf("got %+v %v", r, err)
+			}
+		}
+	})
 }
 
 func TestMemoryIsMeasured(t *testing.T) {

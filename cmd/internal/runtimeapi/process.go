@@ -3,20 +3,8 @@ package runtimeapi
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
-	"syscall"
 )
-
-// maxRSS is the most memory that an ended process had, in bytes. Linux counts
-// it in KB, and other systems in their own ways.
-func maxRSS(state *os.ProcessState) int64 {
-	used, ok := state.SysUsage().(*syscall.Rusage)
-	if !ok || runtime.GOOS != "linux" {
-		return 0
-	}
-	return used.Maxrss << 10
-}
 
 // peak is the most memory that a running process has had, in bytes, where
 // the system has /proc.
