@@ -16,6 +16,8 @@ VERSITYGW := .tools/versitygw-$(VERSITYGW_VERSION)/versitygw
 # A virtual environment holds its own path, so another place is another one.
 VENV := .tools/venv-$(shell { pwd; cat .ci/requirements.txt; } | cksum | cut -d ' ' -f 1)
 
+TEMPLATE := cmd/ephemera-lambda/template.yaml
+
 # Packages that have a real-tagged test, or a benchmark, as ./dir; cmd/bench is
 # another module.
 packages_with = $(shell grep -rlE $(1) --include='*_test.go' --exclude-dir='.?*' --exclude-dir=bench . | xargs -r -n1 dirname | sort -u)
@@ -31,6 +33,17 @@ help: ## list the targets
 .PHONY: build
 build: ## build bin/ephemera
 	$(GO) build -trimpath -buildvcs=false -o bin/ephemera ./cmd/ephemera
+
+# What is set here decides which code is built; the environment shall not.
+LAMBDA_BUILD = CGO_ENABLED=0 GOFLAGS= GOOS=linux GOAMD64=v1 GOARM64=v8.0 \
+	$(GO) build -tags lambda.norpc -trimpath -buildvcs=false -ldflags='-s -w'
+
+.PHONY: package
+package: ## build dist/ephemera-lambda-arm64.zip and -x86_64.zip, the same bytes every time
+	GOARCH=arm64 $(LAMBDA_BUILD) -o dist/arm64/bootstrap ./cmd/ephemera-lambda
+	GOARCH=amd64 $(LAMBDA_BUILD) -o dist/x86_64/bootstrap ./cmd/ephemera-lambda
+	$(GO) run ./cmd/package-lambda dist/arm64/bootstrap dist/ephemera-lambda-arm64.zip
+	$(GO) run ./cmd/package-lambda dist/x86_64/bootstrap dist/ephemera-lambda-x86_64.zip
 
 .PHONY: demo
 demo: build ## analyse a broken network, report in out/demo, and propose rules in out/proposal
@@ -61,7 +74,7 @@ accuracy: ## measure the inference on simulated traffic, and draw docs/calibrati
 	$(GO) test ./analyze/accuracy -run '^TestAccuracy$$' -v -count=1 -timeout 30m -args -accuracy -plot $(CURDIR)/docs/calibration.svg
 
 .PHONY: check
-check: gofmt vet lint tidy race fuzz ## check format, vet, lint, tidiness, races, and fuzz a little
+check: gofmt vet lint tidy template race fuzz ## check format, vet, lint, tidiness, template, races, and fuzz a little
 
 .PHONY: gofmt
 gofmt:
@@ -86,6 +99,12 @@ $(GOLANGCI):
 .PHONY: tidy
 tidy:
 	$(GO) mod tidy -diff
+
+.PHONY: template
+template: $(VENV)/ready ## check the Lambda function's template, as it is and as SAM translates it
+	$(VENV)/bin/cfn-lint $(TEMPLATE)
+	$(VENV)/bin/python .ci/sam-translate $(TEMPLATE) >$(VENV)/template.json
+	$(VENV)/bin/cfn-lint $(VENV)/template.json
 
 .PHONY: race
 race:
@@ -117,5 +136,5 @@ fmt: ## format the source
 	gofmt -s -w .
 
 .PHONY: clean
-clean: ## remove bin and out
-	rm -rf bin out
+clean: ## remove bin, dist and out
+	rm -rf bin dist out
