@@ -137,7 +137,7 @@ func (f *finder) stopper(a *Alert, c cause, e *evidence) name {
 	titled, in := a.filterTitle(), way(c.direction)
 	switch {
 	case c.kind == SGReject:
-		return name{c.filter, fmt.Sprintf("Security group %s, %s,", strings.ReplaceAll(titled, ";", " and "), in), "no rule of it allows %s"}
+		return name{c.filter, fmt.Sprintf("Security group %s, %s,", strings.ReplaceAll(titled, ";", " with "), in), "no rule there allows %s"}
 	case c.kind == NACLReject && e.example.CauseID == "":
 		return name{"the network ACL of " + c.filter, fmt.Sprintf("The network ACL of %s, %s,", c.filter, in), "it denies %s; by which entry is not known, since its rules are not"}
 	case c.kind == NACLReject && e.example.RuleDefault:
@@ -230,8 +230,10 @@ func (f *finder) fix(a *Alert, c cause, e *evidence, u *analyze.RuleUse, t *text
 		t.need("%s", quote(u.Advice))
 	case e.allowedNow():
 		t.need("The newest rules allow tcp %s here: see whether it was repaired since.", list(a.Ports))
+	case c.other != "":
+		t.need("See that the security groups of %s and the network ACL of its subnet both allow tcp %s %s.", e.example.InterfaceID, list(wanted(a, c)), way(c.direction))
 	default:
-		t.need("Allow tcp %s %s in %s.", list(f.wanted(a, c)), way(c.direction), c.filter)
+		t.need("Allow tcp %s %s in %s.", list(wanted(a, c)), way(c.direction), strings.ReplaceAll(c.filter, ";", " or "))
 	}
 	if u != nil && len(u.Proposed) > 0 {
 		t.need("As proposed: %s.", quote(strings.Join(u.Proposed, "; ")))
@@ -259,7 +261,7 @@ func (e *evidence) allowedNow() bool {
 }
 
 // wanted are the ports to allow, where the report has no advice.
-func (f *finder) wanted(a *Alert, c cause) []string {
+func wanted(a *Alert, c cause) []string {
 	if c.purpose == reply {
 		return []string{"1024-65535"}
 	}
@@ -373,7 +375,7 @@ func (f *finder) describeSilent(a *Alert, c cause, e *evidence, t *text) {
 	t.fact("Clients", list(a.Clients)+e.clients.others())
 	t.fact("Server", c.filter)
 	t.fact("Since", period(e))
-	t.fact("Silence", list(e.reasons.named(strings.Compare)[:1]))
+	t.fact("Silence", e.reason)
 	t.fact("Sessions", list(a.Sessions)+e.sessions.others())
 	t.need("Let these clients keep the control connection alive at least every 300 s: TCP keepalives (Linux: net.ipv4.tcp_keepalive_time=300, and a client that sets SO_KEEPALIVE), or the client's NOOP or keep-alive setting.")
 	t.need("No rule and no setting of the NAT gateway helps.")

@@ -19,7 +19,8 @@ type evidence struct {
 
 	clients, servers     some[flow.Addr]
 	interfaces, sessions some[string]
-	reasons, also        some[string]
+	also                 some[string]
+	reason               string           // of the first session
 	ports                rules.PortBitmap // rejected, or met a NAT gateway
 	used                 rules.PortBitmap // passed, and outside the range
 	slot                 *analyze.PortDemand

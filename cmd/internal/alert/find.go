@@ -153,7 +153,7 @@ func (f *finder) findSilent() {
 		e.servers.add(s.ServerAddr)
 		e.sessions.add(s.ID)
 		e.interfaces.add(s.NATInterface)
-		e.reasons.add(s.Cause)
+		e.reason = cmp.Or(e.reason, s.Cause)
 	}
 }
 

@@ -51,14 +51,20 @@ const (
 	unsure  = "unknown" // may have been sent; never sent again
 )
 
-// A mark is what Marks keep of an alert: its state, and the alert itself.
+// A mark is what Marks keep of an alert: what became of it, and the alert
+// itself, which is for people and not read back.
 type mark struct {
+	state
+	Alert Alert `json:"alert"`
+}
+
+// A state is what became of an alert.
+type state struct {
 	State   string    `json:"state"`
 	Writer  string    `json:"writer"` // of no other attempt
 	Attempt int       `json:"attempt"`
 	Time    time.Time `json:"time"`
 	Error   string    `json:"error,omitempty"`
-	Alert   Alert     `json:"alert"`
 }
 
 // Send sends the alerts that were not sent before, and returns how many it
@@ -127,7 +133,7 @@ func (r *run) stop(ctx context.Context) string {
 
 // tell sends one alert, unless its mark says that it is not to be sent.
 func (r *run) tell(ctx context.Context, a Alert) {
-	m := &mark{State: sending, Writer: rand.Text(), Attempt: 1, Time: time.Now().UTC(), Alert: a}
+	m := &mark{state{State: sending, Writer: rand.Text(), Attempt: 1, Time: time.Now().UTC()}, a}
 	version, err := r.claim(ctx, m)
 	if err != nil {
 		r.fail(ctx, a, fmt.Errorf("alert %s: claiming its mark: %w", a.ID, err))
@@ -197,30 +203,30 @@ func (r *run) claim(ctx context.Context, m *mark) (version string, err error) {
 // write writes the mark in the place of a version of it. It returns the new
 // version, or an empty one and the mark that another has written. If it is not
 // known whether it was written, the mark itself tells.
-func (r *run) write(ctx context.Context, m *mark, version string) (written string, held mark, heldVersion string, err error) {
+func (r *run) write(ctx context.Context, m *mark, version string) (written string, held state, heldVersion string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	body, err := json.MarshalIndent(m, "", "  ")
 	if err != nil {
-		return "", mark{}, "", err
+		return "", state{}, "", err
 	}
 	written, err = r.marks.Write(ctx, m.Alert.ID, body, version)
 	if err == nil && written != "" {
-		return written, mark{}, "", nil
+		return written, state{}, "", nil
 	}
 	there, heldVersion, readErr := r.marks.Read(ctx, m.Alert.ID)
 	switch {
 	case readErr != nil:
-		return "", mark{}, "", errors.Join(err, readErr)
+		return "", state{}, "", errors.Join(err, readErr)
 	case bytes.Equal(there, body):
-		return heldVersion, mark{}, "", nil
+		return heldVersion, state{}, "", nil
 	case err != nil:
-		return "", mark{}, "", err
+		return "", state{}, "", err
 	case len(there) == 0:
-		return "", mark{}, "", errors.New("the mark was taken away meanwhile")
+		return "", state{}, "", errors.New("the mark was taken away meanwhile")
 	}
 	if err := json.Unmarshal(there, &held); err != nil {
-		return "", mark{}, "", fmt.Errorf("the mark is not one of ours, take it away to send the alert: %w", err)
+		return "", state{}, "", fmt.Errorf("the mark is not one of ours, take it away to send the alert: %w", err)
 	}
 	return "", held, heldVersion, nil
 }

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"ephemera/analyze"
+	"ephemera/ingest/flow"
 )
 
 // memory are Marks with S3's rule: a write on condition of a version is
@@ -120,7 +123,10 @@ func (m *memory) of(t *testing.T, id string) string {
 	if m.marks[id].body == nil {
 		return "none"
 	}
-	var k mark
+	var k struct {
+		state
+		Alert struct{ ID string }
+	}
 	if err := json.Unmarshal(m.marks[id].body, &k); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +203,10 @@ func numbered(n int) []Alert {
 	as := make([]Alert, n)
 	for i := range as {
 		c := cause{kind: SGReject, filter: fmt.Sprint("sg-", i)}
-		as[i] = Alert{ID: c.id(), Kind: c.kind, Subject: "subject", Text: "text"}
+		as[i] = Alert{
+			ID: c.id(), Kind: c.kind, Subject: "subject", Text: "text", Filter: "sg", FilterID: c.filter, Direction: flow.Egress, Point: analyze.P1,
+			Purpose: control, Clients: []string{"10.0.1.5"}, Flows: 1, Packets: 3, First: at(0), Last: at(60),
+		}
 	}
 	return as
 }
