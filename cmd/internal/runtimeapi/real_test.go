@@ -3,10 +3,6 @@
 package runtimeapi
 
 import (
-	"bytes"
-	"context"
-	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,124 +12,9 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	s3types "github.com/aws/aws-sdk-go-v2/service/s3/types"
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
-	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"ephemera/ingest/sourcetest"
 )
-
-// motoQueue is a queue of moto. Moto loses messages that are sent while
-// others are deleted, and fails when two receivers move one to the
-// dead-letter queue, so there is one call at a time.
-type motoQueue struct {
-	mu     sync.Mutex
-	client *sqs.Client
-	url    string
-}
-
-func (q *motoQueue) Receive(ctx context.Context, limit int) ([]Message, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	out, err := q.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-		QueueUrl: &q.url, MaxNumberOfMessages: int32(limit),
-		MessageSystemAttributeNames: []types.MessageSystemAttributeName{types.MessageSystemAttributeNameAll},
-	})
-	if err != nil {
-		return nil, err
-	}
-	var got []Message
-	for _, m := range out.Messages {
-		got = append(got, Message{ID: *m.MessageId, Receipt: *m.ReceiptHandle, Body: *m.Body, Attributes: m.Attributes})
-	}
-	return got, nil
-}
-
-func (q *motoQueue) Delete(ctx context.Context, messages []Message) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for _, m := range messages {
-		if _, err := q.client.DeleteMessage(ctx, &sqs.DeleteMessageInput{QueueUrl: &q.url, ReceiptHandle: &m.Receipt}); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (q *motoQueue) Left(ctx context.Context) (int, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	out, err := q.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &q.url, AttributeNames: []types.QueueAttributeName{types.QueueAttributeNameAll}})
-	if err != nil {
-		return 0, err
-	}
-	left := 0
-	for _, name := range []types.QueueAttributeName{types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible} {
-		n, err := strconv.Atoi(out.Attributes[string(name)])
-		if err != nil {
-			return 0, fmt.Errorf("%s: %w", name, err)
-		}
-		left += n
-	}
-	return left, nil
-}
-
-// newQueue makes a queue, and returns its ARN with it.
-func newQueue(t *testing.T, client *sqs.Client, name string, attributes map[string]string) (*motoQueue, string) {
-	t.Helper()
-	made, err := client.CreateQueue(t.Context(), &sqs.CreateQueueInput{QueueName: &name, Attributes: attributes})
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := client.GetQueueAttributes(t.Context(), &sqs.GetQueueAttributesInput{QueueUrl: made.QueueUrl, AttributeNames: []types.QueueAttributeName{"QueueArn"}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return &motoQueue{client: client, url: *made.QueueUrl}, got.Attributes["QueueArn"]
-}
-
-// A queue with a dead-letter queue, as the deployment makes them: what fails
-// three times ends there, and all else is handled.
-func TestRealQueue(t *testing.T) {
-	url := sourcetest.Moto(t)
-	client := sqs.New(sqs.Options{Region: "us-east-1", BaseEndpoint: &url, Credentials: credentials.NewStaticCredentialsProvider("k", "s", "")})
-	dead, deadARN := newQueue(t, client, "dead", nil)
-	queue, arn := newQueue(t, client, "new-objects", map[string]string{
-		"VisibilityTimeout": "1", "RedrivePolicy": fmt.Sprintf(`{"deadLetterTargetArn":%q,"maxReceiveCount":"3"}`, deadARN),
-	})
-	for i := range 40 {
-		body := fmt.Sprintf("m%d", i)
-		if i%10 == 3 {
-			body = "fail " + body
-		}
-		if _, err := client.SendMessage(t.Context(), &sqs.SendMessageInput{QueueUrl: &queue.url, MessageBody: &body}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	var log bytes.Buffer
-	l := start(t, Config{Concurrency: 2, Timeout: 10 * time.Second, Log: &log})
-	p := &Poller{Lambda: l, Queue: queue, ARN: arn, ReportBatchItemFailures: true}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	if err := p.Drain(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Stop(); err != nil {
-		t.Error(err)
-	}
-	counts := seen(log.String())
-	for i := range 40 {
-		body, want := fmt.Sprintf("m%d", i), 1
-		if i%10 == 3 {
-			body, want = "fail "+body, 3
-		}
-		if counts[body] != want {
-			t.Errorf("%q was seen %d times, want %d", body, counts[body], want)
-		}
-	}
-	if n, err := dead.Left(ctx); n != 4 || err != nil {
-		t.Errorf("%d dead letters, %v; want 4", n, err)
-	}
-}
 
 // The S3 server tells of every object, once, with what S3 would say of it.
 func TestRealNotices(t *testing.T) {
