@@ -18,11 +18,11 @@
 //
 // # What counts
 //
-// A rejected flow counts if it is one of a session, or of a data connection
-// that is one with a probability of 90 % or more; a cause whose flows are all
-// less sure is none. Late packets are stopped by no rule and do not count. What a server sends in active mode to a NAT gateway is never
-// a reject, even where an entry stops it: no rule can help it, so it is
-// active-mode.
+// A rejected flow counts if it is one of a session, or of a data connection;
+// a cause is told of once one of its flows is FTP with a probability of 90 %
+// or more. Late packets are stopped by no rule and do not count. What a server
+// sends in active mode to a NAT gateway is never a reject, even where an entry
+// stops it: no rule can help it, so it is active-mode.
 //
 // A range counts as narrowed if it allows some of the ports 1024-65535, and
 // at least a quarter of them not: a rule open for all of them, one that is
@@ -122,8 +122,8 @@ type Alert struct {
 const maxCauses = 1000
 
 // Find returns the alerts in a report, in order of kind, with what stopped
-// most before: at most 1001 of them. It reads the rows twice, and fails only
-// if they cannot be read back. Its memory follows the connections that are
+// most before: at most 1001 of them. It reads the rows more than once, and
+// fails only if they cannot be read back. Its memory follows the connections that are
 // open at a time, and the causes.
 func Find(r *analyze.Result) ([]Alert, error) {
 	f := newFinder(r)
