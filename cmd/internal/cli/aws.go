@@ -5,22 +5,18 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
-	"github.com/aws/aws-sdk-go-v2/aws/retry"
-	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/smithy-go/logging"
 	"github.com/spf13/pflag"
+
+	"ephemera/cmd/internal/session"
 )
 
 // awsFlags are the flags of what talks to AWS. They are not safe for
@@ -49,17 +45,9 @@ func (f *awsFlags) check() error {
 	return nil
 }
 
-// Bounds of talking to AWS. A call that is answered slowly is also bounded
-// where it is made.
-const (
-	dialTimeout       = 5 * time.Second
-	tlsTimeout        = 10 * time.Second
-	headerTimeout     = 30 * time.Second // from the request to the head of the answer
-	idlePerHost       = 64               // connections kept for the next of many parallel calls
-	callAttempts      = 10
-	longestBackoff    = 20 * time.Second
-	credentialTimeout = 90 * time.Second // a credential process may ask a person for a code
-)
+// credentialTimeout bounds looking for credentials: a credential process may
+// ask a person for a code.
+const credentialTimeout = 90 * time.Second
 
 // config loads the SDK's default configuration and looks up credentials, as
 // the AWS CLI does: environment, profile, SSO, and the role of the machine.
@@ -74,8 +62,8 @@ func (f *awsFlags) config(ctx context.Context) (aws.Config, error) {
 	cfg, err := config.LoadDefaultConfig(ctx,
 		config.WithRegion(f.region),
 		config.WithSharedConfigProfile(f.profile),
-		config.WithHTTPClient(httpClient()),
-		config.WithRetryer(retryer),
+		config.WithHTTPClient(session.HTTPClient()),
+		config.WithRetryer(session.Retryer),
 		config.WithLogger(logging.Nop{}), // what matters comes as an error
 	)
 	if err != nil {
@@ -139,40 +127,4 @@ func (f *awsFlags) credentialError(err error) error {
 		return fmt.Errorf("no SSO session, or it is over; run: %s (%w)", login, err)
 	}
 	return fmt.Errorf("no AWS credentials: run aws configure or %s, give --profile, or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (%w)", login, err)
-}
-
-// httpClient waits for nothing without a bound. Proxies come from the
-// environment.
-func httpClient() *awshttp.BuildableClient {
-	return awshttp.NewBuildableClient().
-		WithDialerOptions(func(d *net.Dialer) { d.Timeout = dialTimeout }).
-		WithTransportOptions(func(t *http.Transport) {
-			t.TLSHandshakeTimeout = tlsTimeout
-			t.ResponseHeaderTimeout = headerTimeout
-			t.MaxIdleConnsPerHost = idlePerHost
-			t.MaxIdleConns = 2 * idlePerHost
-		})
-}
-
-// retryer slows down when AWS throttles, and gives up after a bounded number
-// of attempts. Parallel calls that are throttled together do not use up each
-// other's attempts: there is no common budget of retries.
-func retryer() aws.Retryer {
-	return retry.NewAdaptiveMode(func(o *retry.AdaptiveModeOptions) {
-		o.StandardOptions = append(o.StandardOptions, func(s *retry.StandardOptions) {
-			s.MaxAttempts = callAttempts
-			s.MaxBackoff = longestBackoff
-			s.RateLimiter = ratelimit.None
-			s.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(whenNobodyListens)}, s.Retryables...)
-		})
-	})
-}
-
-// whenNobodyListens does not try again where nothing listens: AWS always
-// does, so the address is wrong, and waiting does not help.
-func whenNobodyListens(err error) aws.Ternary {
-	if errors.Is(err, syscall.ECONNREFUSED) {
-		return aws.FalseTernary
-	}
-	return aws.UnknownTernary
 }

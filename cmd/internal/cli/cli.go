@@ -82,7 +82,7 @@ func root(s Streams) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{ExitUsage, err} })
-	cmd.AddCommand(analyzeCommand(s), rulesCommand(s), replayCommand(s), explainCommand(s), snapshotCommand(s))
+	cmd.AddCommand(analyzeCommand(s), rulesCommand(s), replayCommand(s), explainCommand(s), snapshotCommand(s), digestCommand(s))
 	return cmd
 }
 
