@@ -134,7 +134,7 @@ func TestEnvelopes(t *testing.T) {
 
 // What versitygw 1.8.0 posts becomes what AWS sends.
 func TestRelay(t *testing.T) {
-	const record = `{"Records":[{"eventVersion":"2.2","eventSource":"aws:s3","awsRegion":"us-east-1","eventTime":"2026-11-23T11:36:43Z","eventName":"s3:ObjectCreated:Put","userIdentity":{"PrincipalId":"kk"},"requestParameters":{"sourceIPAddress":"127.0.0.1"},"responseElements":{"x-amz-request-id":"","x-amz-id-2":""},"s3":{"s3SchemaVersion":"1.0","configurationId":"webhook-global","bucket":{"name":"logs","ownerIdentity":{"PrincipalId":"kk"},"arn":"arn:aws:s3:::/logs/a b+c/ü=1%20.log.gz"},"object":{"key":"a b+c/ü=1%20.log.gz","size":366,"eTag":"\"6fbf2c9901daf4faa1de51e379983c16\"","versionId":null,"sequencer":"17"}},"glacierEventData":{"restoreEventData":{"lifecycleRestorationExpiryTime":"","lifecycleRestoreStorageClass":""}}}]}`
+	const record = `{"Records":[{"eventVersion":"2.2","eventSource":"aws:s3","awsRegion":"us-east-1","eventTime":"2026-11-23T11:36:43Z","eventName":"s3:ObjectCreated:Put","userIdentity":{"PrincipalId":"kk"},"requestParameters":{"sourceIPAddress":"127.0.0.1"},"responseElements":{"x-amz-request-id":"","x-amz-id-2":""},"s3":{"s3SchemaVersion":"1.0","configurationId":"webhook-global","bucket":{"name":"logs","ownerIdentity":{"PrincipalId":"kk"},"arn":"arn:aws:s3:::/logs/a b+c/ü=1%20.log.gz"},"object":{"key":"a b+c/ü=1%20.log.gz","size":366,"eTag":"\"6fbf2c9901daf4faa1de51e379983c16\"","versionId":null,"sequencer":"1F"}},"glacierEventData":{"restoreEventData":{"lifecycleRestorationExpiryTime":"","lifecycleRestoreStorageClass":""}}}]}`
 	for _, c := range []struct {
 		body   string
 		status int
@@ -142,9 +142,9 @@ func TestRelay(t *testing.T) {
 	}{
 		{`{"Bucket":"Test-Bucket","Event":"s3:TestEvent","Service":"S3","Time":"2026-11-23T11:36:41Z"}`, 200, nil},
 		{record, 200, []Notice{{Event: "ObjectCreated:Put", Time: time.Date(2026, 11, 23, 11, 36, 43, 0, time.UTC), Region: "us-east-1", Bucket: "logs",
-			Key: "a b+c/ü=1%20.log.gz", Size: 366, ETag: "6fbf2c9901daf4faa1de51e379983c16", Sequencer: "000000000000000011"}}},
+			Key: "a b+c/ü=1%20.log.gz", Size: 366, ETag: "6fbf2c9901daf4faa1de51e379983c16", Sequencer: "00000000000000001F"}}},
 		{strings.Replace(record, "s3:ObjectCreated", "ObjectCreated", 1), 400, nil},
-		{strings.Replace(record, `"17"`, `"x"`, 1), 400, nil},
+		{strings.Replace(record, `"1F"`, `"x"`, 1), 400, nil},
 		{`{}`, 400, nil},
 		{`{`, 400, nil},
 	} {

@@ -17,7 +17,7 @@ import (
 // A Relay takes what versitygw posts to its webhook and hands it on as a
 // notice. The two differ: names of events begin with s3:, the ARN of a bucket
 // ends in the key, an ETag has its quotes, a key is not encoded, the size is
-// 0 unless an object came in one piece, and sequencers are decimal.
+// 0 unless an object came in one piece, and sequencers are short.
 type Relay struct {
 	// Folder holds the buckets, and tells the size of an object.
 	Folder string
@@ -75,7 +75,7 @@ func (r *Relay) read(body io.Reader) ([]Notice, error) {
 	var notices []Notice
 	for _, rec := range p.Records {
 		event, ok := strings.CutPrefix(rec.EventName, "s3:")
-		sequence, err := strconv.ParseUint(rec.S3.Object.Sequencer, 10, 64)
+		sequence, err := strconv.ParseUint(rec.S3.Object.Sequencer, 16, 64)
 		if !ok || err != nil || rec.S3.Bucket.Name == "" || rec.S3.Object.Key == "" {
 			return nil, fmt.Errorf("%+v: not what versitygw says", rec)
 		}
