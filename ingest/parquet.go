@@ -359,7 +359,7 @@ func (d *parquetDecoder) record(r *flow.Record, i int) (field string, err error)
 	}
 	d.rows.record(r, i)
 	r.FlowLogID = d.values.flowLogID
-	if d.flowLogs != nil && d.flowLogs.cells.state[i] == present {
+	if d.flowLogs != nil {
 		r.FlowLogID = d.flowLogs.cells.strs[i]
 	}
 	if len(d.rows.extra) > 0 {

@@ -309,13 +309,13 @@ func awaitPromise(params *runtime.EvaluateParams) { params.AwaitPromise = new(tr
 // waitFor waits until a JavaScript expression is true.
 func (p *tab) waitFor(expression string) {
 	p.Helper()
-	for range 100 {
+	for range 1000 {
 		if value[bool](p, expression) {
 			return
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	p.Fatalf("not within two seconds: %s", expression)
+	p.Fatalf("not within twenty seconds: %s", expression)
 }
 
 // A click, and Enter as well, puts the text into the clipboard and says so.
