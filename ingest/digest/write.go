@@ -45,7 +45,8 @@ type writer struct {
 	order []*entry // of group, sorted
 	out   *parquet.GenericWriter[any]
 	rows  []parquet.Row
-	texts map[flow.Addr]string // addresses of the row group, as text
+	texts map[string]parquet.Value    // of the row group
+	addrs map[flow.Addr]parquet.Value // of the row group, as text
 
 	ifaces map[string]int // numbers of interfaces
 	last   struct {       // of ifaces
@@ -73,28 +74,30 @@ type column struct {
 
 // columns are in the order of their names, as Parquet's groups are.
 var columns = []column{
-	{"action", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldAction, r.Action) }},
+	{"action", text, func(w *writer, r *flow.Record) parquet.Value { return w.enumOf(r, flow.FieldAction, r.Action) }},
 	{"bytes", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldBytes, r.Bytes) }},
 	{"dstaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldDstAddr, r.Dst) }},
 	{"dstport", number32, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldDstPort, r.DstPort) }},
 	{"end", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldEnd, r.End) }},
-	{"flow_direction", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldFlowDirection, r.Direction) }},
-	{"flow_log_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.FlowLogID) }},
-	{"instance_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.InstanceID) }},
-	{"interface_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.InterfaceID) }},
-	{"log_status", text, func(_ *writer, r *flow.Record) parquet.Value { return enumOf(r, flow.FieldLogStatus, r.Status) }},
+	{"flow_direction", text, func(w *writer, r *flow.Record) parquet.Value {
+		return w.enumOf(r, flow.FieldFlowDirection, r.Direction)
+	}},
+	{"flow_log_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.FlowLogID) }},
+	{"instance_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.InstanceID) }},
+	{"interface_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.InterfaceID) }},
+	{"log_status", text, func(w *writer, r *flow.Record) parquet.Value { return w.enumOf(r, flow.FieldLogStatus, r.Status) }},
 	{"packets", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldPackets, r.Packets) }},
 	{"pkt_dstaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldPktDstAddr, r.PktDst) }},
 	{"pkt_srcaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldPktSrcAddr, r.PktSrc) }},
 	{"protocol", small, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldProtocol, r.Proto) }},
-	{"reject_reason", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.RejectReason) }},
-	{"resource_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.ResourceID) }},
+	{"reject_reason", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.RejectReason) }},
+	{"resource_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.ResourceID) }},
 	{"srcaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldSrcAddr, r.Src) }},
 	{"srcport", number32, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldSrcPort, r.SrcPort) }},
 	{"start", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldStart, r.Start) }},
-	{"subnet_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.SubnetID) }},
+	{"subnet_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.SubnetID) }},
 	{"tcp_flags", small, func(_ *writer, r *flow.Record) parquet.Value { return int32Of(r, flow.FieldTCPFlags, r.TCPFlags) }},
-	{"vpc_id", text, func(_ *writer, r *flow.Record) parquet.Value { return textOf(r.VPCID) }},
+	{"vpc_id", text, func(w *writer, r *flow.Record) parquet.Value { return w.textOf(r.VPCID) }},
 }
 
 // The kinds of columns. Numbers of few values and texts go by a dictionary;
@@ -124,7 +127,7 @@ func newWriter(w io.Writer) *writer {
 			parquet.CreatedBy("ephemera", "digest", "1"),
 			parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		),
-		rows: make([]parquet.Row, writtenRows), texts: map[flow.Addr]string{}, ifaces: map[string]int{},
+		rows: make([]parquet.Row, writtenRows), texts: map[string]parquet.Value{}, addrs: map[flow.Addr]parquet.Value{}, ifaces: map[string]int{},
 	}
 }
 
@@ -187,6 +190,7 @@ func (d *writer) flush() error {
 	}
 	d.group = d.group[:0]
 	clear(d.texts)
+	clear(d.addrs)
 	return d.out.Flush()
 }
 
@@ -223,11 +227,18 @@ func (d *writer) fill(row parquet.Row, r *flow.Record) parquet.Row {
 	return row
 }
 
-func textOf(s string) parquet.Value {
+// textOf keeps the values of a row group, so that one does not cost memory of
+// its own for every row.
+func (d *writer) textOf(s string) parquet.Value {
 	if s == "" {
 		return parquet.NullValue()
 	}
-	return parquet.ValueOf(s)
+	v, known := d.texts[s]
+	if !known {
+		v = parquet.ValueOf(s)
+		d.texts[s] = v
+	}
+	return v
 }
 
 func int32Of[T ~uint8 | ~uint16](r *flow.Record, f flow.Field, n T) parquet.Value {
@@ -244,26 +255,27 @@ func int64Of[T int64 | uint64](r *flow.Record, f flow.Field, n T) parquet.Value 
 	return parquet.Int64Value(int64(n))
 }
 
-func enumOf(r *flow.Record, f flow.Field, v fmt.Stringer) parquet.Value {
+func (d *writer) enumOf(r *flow.Record, f flow.Field, v fmt.Stringer) parquet.Value {
 	if !r.Has.Has(f) {
 		return parquet.NullValue()
 	}
-	return textOf(v.String())
+	return d.textOf(v.String())
 }
 
 func (d *writer) addrOf(r *flow.Record, f flow.Field, a flow.Addr) parquet.Value {
 	if !r.Has.Has(f) {
 		return parquet.NullValue()
 	}
-	s, known := d.texts[a]
+	v, known := d.addrs[a]
 	if !known {
-		s = "::" // the one address that is like none
+		text := "::" // the one address that is like none
 		if a.IsValid() {
-			s = a.String()
+			text = a.String()
 		}
-		d.texts[a] = s
+		v = parquet.ValueOf(text)
+		d.addrs[a] = v
 	}
-	return textOf(s)
+	return v
 }
 
 // close writes the last row group and the footer.
