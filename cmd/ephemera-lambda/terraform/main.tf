@@ -225,10 +225,12 @@ resource "aws_lambda_function" "digest" {
 
   environment {
     variables = {
-      EPHEMERA_DIGESTS   = "s3://${local.bucket}/digests/"
-      EPHEMERA_SOURCES   = "s3://${var.log_bucket}/${var.log_prefix}"
-      EPHEMERA_FORMAT    = var.format
-      EPHEMERA_LOG_LEVEL = var.log_level
+      EPHEMERA_DIGESTS      = "s3://${local.bucket}/digests/"
+      EPHEMERA_REPORTS      = "s3://${local.bucket}/reports/"
+      EPHEMERA_SOURCES      = "s3://${var.log_bucket}/${var.log_prefix}"
+      EPHEMERA_DEAD_LETTERS = aws_sqs_queue.dead_letters.url
+      EPHEMERA_FORMAT       = var.format
+      EPHEMERA_LOG_LEVEL    = var.log_level
     }
   }
 
@@ -305,6 +307,12 @@ resource "aws_iam_role_policy" "digest_role" {
           Effect   = "Allow"
           Action   = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"]
           Resource = aws_sqs_queue.notices.arn
+        },
+        {
+          Sid      = "SendDeadLetters"
+          Effect   = "Allow"
+          Action   = "sqs:SendMessage"
+          Resource = aws_sqs_queue.dead_letters.arn
         },
         {
           Sid      = "Log"
@@ -486,14 +494,6 @@ resource "aws_iam_role_policy" "report_role" {
           Effect   = "Allow"
           Action   = "s3:ListBucket"
           Resource = "arn:${local.partition}:s3:::${local.bucket}"
-          Condition = {
-            StringLike = {
-              "s3:prefix" = concat(
-                ["digests/*", "reports/*"],
-                [for prefix in [var.network_prefix] : "${prefix}*" if local.has_network],
-              )
-            }
-          }
         },
         {
           Sid      = "SendAlerts"
