@@ -292,6 +292,30 @@ func allowed(f facts, function, place string) bool {
 	return false
 }
 
+// What can be set, and what alarms, is in docs/lambda.md by its name.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/lambda.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tmpl, _ := deployed(t, deployments[1].parameters)
+	f := factsOf(tmpl.made())
+	names := slices.Collect(maps.Keys(tmpl.Parameters))
+	for id := range unset {
+		names = slices.AppendSeq(names, maps.Keys(environment(f, id)))
+	}
+	for key, value := range f {
+		if strings.HasSuffix(key, ".alarm_name") {
+			names = append(names, value)
+		}
+	}
+	for _, n := range names {
+		if !strings.Contains(string(text), "`"+n+"`") {
+			t.Errorf("docs/lambda.md does not explain %s", n)
+		}
+	}
+}
+
 // terraform fmt would change nothing. It is not needed for that: this is the
 // same formatter.
 func TestModuleIsFormatted(t *testing.T) {
