@@ -62,7 +62,11 @@ func (b *Bucket) Put(ctx context.Context, name string, content io.ReadSeeker, c 
 	}
 	out, err := b.client.PutObject(ctx, in)
 	if err != nil {
-		return "", b.failed(ctx, "written", name, err)
+		err = b.failed(ctx, "written", name, err)
+		if errors.Is(err, ErrNone) { // what is to be replaced was deleted
+			err = ErrCondition
+		}
+		return "", err
 	}
 	return Version(aws.ToString(out.ETag)), nil
 }
@@ -126,7 +130,7 @@ func (b *Bucket) failed(ctx context.Context, what, name string, err error) error
 	case status == http.StatusPreconditionFailed, code == "ConditionalRequestConflict":
 		return ErrCondition
 	case code == "NoSuchBucket":
-		return fmt.Errorf("%s cannot be %s: there is no bucket %s", b.Place(name), what, b.name)
+		return fmt.Errorf("%s cannot be %s: there is no bucket %s; create it, or correct its name", b.Place(name), what, b.name)
 	case status == http.StatusNotFound:
 		return ErrNone
 	case status == http.StatusForbidden:

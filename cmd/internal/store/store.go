@@ -16,8 +16,8 @@ import (
 // them. It can be used by several goroutines, and a bucket by several programs.
 type Store interface {
 	// Put writes an object. The reader is read from its beginning, again if
-	// need be. With a condition that does not hold it writes nothing and
-	// returns ErrCondition.
+	// need be. With a condition that does not hold (Is does not, where there is
+	// no object) it writes nothing and returns ErrCondition.
 	Put(ctx context.Context, name string, content io.ReadSeeker, c Condition) (Version, error)
 	// Get returns an object's content, which is small; ErrNone when there is
 	// no such object.
