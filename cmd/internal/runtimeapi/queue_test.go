@@ -8,76 +8,9 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 )
-
-// shelf is a queue in memory, with the rules of SQS.
-type shelf struct {
-	visibility time.Duration
-	max        int // how often a message is received before it goes to dead
-
-	mu       sync.Mutex
-	messages []*shelved
-	dead     []string
-	wrong    []string
-}
-
-type shelved struct {
-	Message
-	hidden  time.Time
-	receipt int
-}
-
-func (s *shelf) send(bodies ...string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, body := range bodies {
-		s.messages = append(s.messages, &shelved{Message: Message{ID: newID(), Body: body}})
-	}
-}
-
-func (s *shelf) Receive(_ context.Context, limit int) (got []Message, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.messages = slices.DeleteFunc(s.messages, func(m *shelved) bool {
-		dead := m.receipt >= s.max && time.Now().After(m.hidden)
-		if dead {
-			s.dead = append(s.dead, m.Body)
-		}
-		return dead
-	})
-	for _, m := range s.messages {
-		if len(got) < limit && time.Now().After(m.hidden) {
-			m.hidden = time.Now().Add(s.visibility)
-			m.receipt++
-			m.Receipt = fmt.Sprint(m.receipt)
-			m.Attributes = map[string]string{"ApproximateReceiveCount": m.Receipt}
-			got = append(got, m.Message)
-		}
-	}
-	return got, nil
-}
-
-func (s *shelf) Delete(_ context.Context, messages []Message) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, d := range messages {
-		n := len(s.messages)
-		s.messages = slices.DeleteFunc(s.messages, func(m *shelved) bool { return m.ID == d.ID && m.Receipt == d.Receipt })
-		if len(s.messages) == n {
-			s.wrong = append(s.wrong, d.Body)
-		}
-	}
-	return nil
-}
-
-func (s *shelf) Left(context.Context) (int, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return len(s.messages), nil
-}
 
 // seen counts the messages that the function of testdata/echo saw.
 func seen(log string) map[string]int {
@@ -112,8 +45,8 @@ func TestPoller(t *testing.T) {
 	} {
 		var log bytes.Buffer
 		l := start(t, Config{Timeout: 10 * time.Second, Log: &log})
-		s := &shelf{visibility: 30 * time.Millisecond, max: 3}
-		s.send(strings.Split(c.bodies, ",")...)
+		s := &Shelf{Visibility: 30 * time.Millisecond, MaxReceives: 3}
+		s.Send(strings.Split(c.bodies, ",")...)
 		p := &Poller{Lambda: l, Queue: s, ARN: queueARN, Batch: c.batch, ReportBatchItemFailures: c.partial, Idle: 5 * time.Millisecond}
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		if err := p.Drain(ctx); err != nil {
@@ -123,8 +56,9 @@ func TestPoller(t *testing.T) {
 		if err := l.Stop(); err != nil {
 			t.Error(err)
 		}
-		slices.Sort(s.dead)
-		if got := strings.Join(s.dead, ","); got != c.dead {
+		dead := s.Dead()
+		slices.Sort(dead)
+		if got := strings.Join(dead, ","); got != c.dead {
 			t.Errorf("%+v: dead letters %s", c, got)
 		}
 		counts := seen(log.String())
@@ -144,12 +78,12 @@ func TestPollerThroughKills(t *testing.T) {
 	l := start(t, Config{Concurrency: 3, Timeout: 10 * time.Second, Log: &log, Kill: func() (time.Duration, bool) {
 		return time.Duration(rnd.IntN(3000)) * time.Microsecond, rnd.IntN(3) == 0
 	}})
-	s := &shelf{visibility: 200 * time.Millisecond, max: 50}
+	s := &Shelf{Visibility: 200 * time.Millisecond, MaxReceives: 50}
 	var all []string
 	for i := range 500 {
 		all = append(all, fmt.Sprintf("m%d", i))
 	}
-	s.send(all...)
+	s.Send(all...)
 	p := &Poller{Lambda: l, Queue: s, ARN: queueARN, Batch: 25, Window: 5 * time.Millisecond, ReportBatchItemFailures: true}
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
@@ -166,8 +100,8 @@ func TestPollerThroughKills(t *testing.T) {
 		}
 	}
 	got, usage := p.Polled(), l.Usage()
-	if len(s.dead) > 0 || got.Messages-got.Failed < 500 || got.Failed == 0 || usage.Kills < 3 {
-		t.Errorf("dead letters %q, %+v, %+v", s.dead, got, usage)
+	if len(s.Dead()) > 0 || got.Messages-got.Failed < 500 || got.Failed == 0 || usage.Kills < 3 {
+		t.Errorf("dead letters %q, %+v, %+v", s.Dead(), got, usage)
 	}
 	t.Logf("%+v %+v", got, usage)
 }
@@ -205,7 +139,7 @@ func TestHandled(t *testing.T) {
 }
 
 // broken is a queue that cannot be read.
-type broken struct{ shelf }
+type broken struct{ Shelf }
 
 func (*broken) Receive(context.Context, int) ([]Message, error) { return nil, errors.New("gone") }
 
@@ -215,14 +149,14 @@ func TestPollerEnds(t *testing.T) {
 	if err := p.Run(t.Context()); err == nil || err.Error() != "receive from "+queueARN+": gone" {
 		t.Errorf("got %v", err)
 	}
-	s := &shelf{visibility: time.Minute, max: 3}
+	s := &Shelf{Visibility: time.Minute, MaxReceives: 3}
 	p = &Poller{Lambda: l, Queue: s, ARN: queueARN}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if err := p.Run(ctx); err != nil {
 		t.Errorf("got %v", err)
 	}
-	s.send("a")
+	s.Send("a")
 	if err := p.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("got %v", err)
 	}

@@ -4,6 +4,7 @@ package motoqueue
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -15,6 +16,9 @@ import (
 
 	"ephemera/cmd/internal/runtimeapi"
 )
+
+// perCall is how many messages SQS takes, gives or deletes at a time.
+const perCall = 10
 
 // A Queue is a queue of moto. It implements runtimeapi.Queue. Moto loses
 // messages that are sent while others are deleted, and fails when two
@@ -52,12 +56,24 @@ func New(t testing.TB, endpoint, name string, hidden, receives int, dead *Queue)
 	return q
 }
 
-// Send puts a message into the queue.
-func (q *Queue) Send(ctx context.Context, body string) error {
+// Send puts messages into the queue.
+func (q *Queue) Send(ctx context.Context, bodies ...string) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	_, err := q.client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &q.URL, MessageBody: &body})
-	return err
+	for batch := range slices.Chunk(bodies, perCall) {
+		entries := make([]types.SendMessageBatchRequestEntry, len(batch))
+		for i := range batch {
+			entries[i] = types.SendMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), MessageBody: &batch[i]}
+		}
+		out, err := q.client.SendMessageBatch(ctx, &sqs.SendMessageBatchInput{QueueUrl: &q.URL, Entries: entries})
+		if err != nil {
+			return err
+		}
+		if len(out.Failed) > 0 {
+			return fmt.Errorf("%d messages were not sent: %s", len(out.Failed), aws.ToString(out.Failed[0].Message))
+		}
+	}
+	return nil
 }
 
 // Receive implements runtimeapi.Queue.
@@ -82,10 +98,10 @@ func (q *Queue) Receive(ctx context.Context, limit int) ([]runtimeapi.Message, e
 func (q *Queue) Delete(ctx context.Context, messages []runtimeapi.Message) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for start := 0; start < len(messages); start += 10 {
-		var entries []types.DeleteMessageBatchRequestEntry
-		for i, m := range messages[start:min(start+10, len(messages))] {
-			entries = append(entries, types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: aws.String(m.Receipt)})
+	for batch := range slices.Chunk(messages, perCall) {
+		entries := make([]types.DeleteMessageBatchRequestEntry, len(batch))
+		for i := range batch {
+			entries[i] = types.DeleteMessageBatchRequestEntry{Id: aws.String(strconv.Itoa(i)), ReceiptHandle: &batch[i].Receipt}
 		}
 		out, err := q.client.DeleteMessageBatch(ctx, &sqs.DeleteMessageBatchInput{QueueUrl: &q.URL, Entries: entries})
 		if err != nil {
