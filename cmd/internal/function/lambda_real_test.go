@@ -58,7 +58,7 @@ func TestMain(m *testing.M) {
 // A lab is a bucket of logs, one for what the function writes, and what S3
 // tells of both.
 type lab struct {
-	t       *testing.T
+	t       testing.TB
 	buckets string // folder
 	url     string // of the S3 server
 	client  *s3.Client
@@ -67,7 +67,7 @@ type lab struct {
 	notices []runtimeapi.Notice
 }
 
-func newLab(t *testing.T) *lab {
+func newLab(t testing.TB) *lab {
 	t.Helper()
 	l := &lab{t: t, buckets: t.TempDir()}
 	for _, name := range []string{"logs", "out"} {
@@ -103,12 +103,11 @@ func (l *lab) notice(right func(runtimeapi.Notice) bool) runtimeapi.Notice {
 	l.t.Helper()
 	for began := time.Now(); time.Since(began) < 20*time.Second; time.Sleep(2 * time.Millisecond) {
 		l.mu.Lock()
-		i := slices.IndexFunc(l.notices, right)
-		if i >= 0 {
-			defer l.mu.Unlock()
-			return l.notices[i]
-		}
+		all := l.notices // it only grows
 		l.mu.Unlock()
+		if i := slices.IndexFunc(all, right); i >= 0 {
+			return all[i]
+		}
 	}
 	l.t.Fatal("S3 does not tell of an object within 20 s")
 	return runtimeapi.Notice{}
@@ -288,12 +287,17 @@ func articleLines(t *testing.T) (header string, lines []string) {
 	if err != nil || len(files) != 1 {
 		t.Fatalf("%q, %v", files, err)
 	}
-	f, err := os.Open(files[0])
+	content, err := os.ReadFile(files[0])
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
+	all := strings.Split(strings.TrimSpace(string(unzipped(t, content))), "\n")
+	return all[0], all[1:]
+}
+
+func unzipped(t testing.TB, content []byte) []byte {
+	t.Helper()
+	z, err := gzip.NewReader(bytes.NewReader(content))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,11 +305,10 @@ func articleLines(t *testing.T) (header string, lines []string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all := strings.Split(strings.TrimSpace(string(text)), "\n")
-	return all[0], all[1:]
+	return text
 }
 
-func zipped(t *testing.T, lines ...string) []byte {
+func zipped(t testing.TB, lines ...string) []byte {
 	t.Helper()
 	var b bytes.Buffer
 	z := gzip.NewWriter(&b)
