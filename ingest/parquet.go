@@ -26,7 +26,8 @@ import (
 //
 // Null, "", "-" and "None" all mean that the field is absent, which is an
 // error for srcaddr, dstaddr, protocol, start and end in a record of
-// log-status OK. A value that cannot be read yields a *flow.RecordError,
+// log-status OK; in a digest neither "None" is, nor is that an error. A value
+// that cannot be read yields a *flow.RecordError,
 // whose Line is the number of the row, from 1. A file that is no flow log,
 // that is encrypted, or that is damaged yields a *flow.ObjectError and ends
 // the stream; records in front of the damage are yielded.
@@ -230,6 +231,10 @@ func (d *parquetDecoder) openDigest(f *footer) error {
 	}
 	if sum == nil || d.ocsf != nil {
 		return nil
+	}
+	d.plan.needed = 0 // it has columns for fields that its objects left out
+	for _, c := range d.columns {
+		c.literal = true
 	}
 	d.told, d.stop = iter.Pull(sum.Errors)
 	leaves, names := f.flat()

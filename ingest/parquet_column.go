@@ -142,6 +142,9 @@ type parquetColumn struct {
 	// same field has no value.
 	fallback bool
 
+	// literal is set for what text holds as it is: "None" is no absent field.
+	literal bool
+
 	chunk chunkReader
 	codec format.CompressionCodec
 	left  int64 // values of the chunk that are in no page yet, nulls included
@@ -222,7 +225,7 @@ func (l *leaf) unreadableType(kind valueKind) string {
 
 // use makes c read another leaf.
 func (c *parquetColumn) use(l *leaf, p column, rules valueRules) {
-	c.leaf, c.column, c.rules, c.fallback = l, p, rules, false
+	c.leaf, c.column, c.rules, c.fallback, c.literal = l, p, rules, false, false
 	c.unit = timeUnit(l)
 	c.real = l.typ == format.Float || l.typ == format.Double
 	c.unsigned = false
@@ -713,6 +716,9 @@ func (c *parquetColumn) translateUsual(out *cells, at int, ints []int64) bool {
 	return true
 }
 
+// pythonNone is what Python's tools write for nothing.
+const pythonNone = "None"
+
 // isAbsent reports whether text stands for a field that is not there: empty,
 // AWS's "-", or what Python makes of nothing.
 func isAbsent(text []byte) bool {
@@ -722,7 +728,7 @@ func isAbsent(text []byte) bool {
 	case 1:
 		return text[0] == '-'
 	case 4:
-		return string(text) == "None"
+		return string(text) == pythonNone
 	}
 	return false
 }
@@ -734,7 +740,7 @@ func (c *parquetColumn) translateText(out *cells, i int, text []byte) {
 			text = text[:n-1] // padding
 		}
 	}
-	if isAbsent(text) {
+	if isAbsent(text) && !(c.literal && string(text) == pythonNone) {
 		return
 	}
 	var err error

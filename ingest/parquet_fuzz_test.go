@@ -17,6 +17,7 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
+	"ephemera/ingest/digest"
 	"ephemera/ingest/flow"
 )
 
@@ -36,7 +37,29 @@ func smallFiles(t testing.TB) [][]byte {
 		}
 		files = append(files, writeParquet(t, columns, options...))
 	}
-	return files
+	return append(files, smallDigest(t))
+}
+
+// smallDigest is the digest of a log with a bad line, and of one cut short.
+func smallDigest(t testing.TB) []byte {
+	const log = "interface-id srcaddr dstaddr srcport dstport protocol packets bytes start end action log-status\n" +
+		"eni-1 10.0.1.5 203.0.113.10 40000 21 6 9 712 1795370837 1795370861 ACCEPT OK\n" +
+		"eni-1 10.0.1.5 203.0.113.10 70000 21 6 9 712 1795370837 1795370861 ACCEPT OK\n" +
+		"eni-1 203.0.113.10 10.0.1.5 21 40000 6 9 712 1795370837 1795370861 REJECT OK\n" +
+		"eni-1 - - - - - - - 1795370837 1795370861 - NODATA\n"
+	var b bytes.Buffer
+	_, err := digest.Write(&b, func(yield func(*flow.Record, error) bool) {
+		for r, err := range Text(strings.NewReader(log), "1_vpcflowlogs_eu-west-1_fl-0a_20261122T1000Z_a.log", Options{}) {
+			if !yield(r, err) {
+				return
+			}
+		}
+		yield(nil, &flow.ObjectError{Place: "log", Records: 3, Fault: flow.Damaged, Err: io.ErrUnexpectedEOF})
+	}, digest.Source{Place: "s3://b/k", Version: "9f"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // FuzzParquet checks that nothing panics, but where that is caught, that a

@@ -132,6 +132,9 @@ func newWriter(w io.Writer) *writer {
 }
 
 func (d *writer) add(r *flow.Record) error {
+	if err := check(r); err != nil {
+		return err
+	}
 	switch r.Status {
 	case flow.NoData:
 		d.sum.NoData++
