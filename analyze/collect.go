@@ -175,25 +175,26 @@ func newCollector() *collector {
 func (c *collector) add(r *flow.Record) {
 	iface := c.iface(r)
 	c.span(r)
+	n := 1 + int(r.Merged)
 	switch r.Status {
 	case flow.NoData:
-		c.coverage.NoData++
+		c.coverage.NoData += n
 		return
 	case flow.SkipData:
-		c.coverage.SkipData++
+		c.coverage.SkipData += n
 		return
 	}
 	if !r.Src.IsValid() && !r.PktSrc.IsValid() {
-		c.coverage.BadRecords++ // a format without addresses says nothing about connections
+		c.coverage.BadRecords += n // a format without addresses says nothing about connections
 		return
 	}
-	c.coverage.Records++
+	c.coverage.Records += n
 	c.coverage.HeaderAddrs = c.coverage.HeaderAddrs || r.PktSrc.IsValid()
 	c.coverage.Flags = c.coverage.Flags || r.Has.Has(flow.FieldTCPFlags)
 
 	c.sight(&c.seen, iface, r)
 	c.take(&c.seen)
-	iface.learn(r)
+	iface.learn(r, n)
 }
 
 // A sighting is what a record says of the packets of a five-tuple.
@@ -435,29 +436,29 @@ func (c *collector) refresh(g *group) {
 	}
 }
 
-// learn notes which address the record gives the interface.
-func (i *Interface) learn(r *flow.Record) {
+// learn notes which address a record, that stands for n, gives the interface.
+func (i *Interface) learn(r *flow.Record, n int) {
 	switch r.Direction {
 	case flow.Egress:
-		i.name(r.Src)
+		i.name(r.Src, n)
 		if r.PktSrc.IsValid() && r.PktSrc != r.Src {
-			i.foreign++
+			i.foreign += n
 		}
 	case flow.Ingress:
-		i.name(r.Dst)
+		i.name(r.Dst, n)
 	}
 }
 
-// name counts an address that the log names as the interface's own. It is
-// mostly the same one.
-func (i *Interface) name(a flow.Addr) {
+// name counts an address that the log names as the interface's own, n times.
+// It is mostly the same one.
+func (i *Interface) name(a flow.Addr, n int) {
 	if a == i.lastNamed {
-		i.again++
+		i.again += n
 		return
 	}
 	i.countAgain()
 	i.lastNamed = a
-	i.named[a]++
+	i.named[a] += n
 }
 
 // countAgain brings named up to date.

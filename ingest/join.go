@@ -87,10 +87,12 @@ func (l *Logs) Objects(ctx context.Context) iter.Seq2[Object, error] { return me
 
 // Ordered reports whether every list promises order: then a record ends at
 // most fifteen minutes before another one that came earlier. Otherwise
-// objects can hold records of any time in any order.
+// objects can hold records of any time in any order. Digests of hours or days
+// in one list can cover the time of other lists' objects.
 func (l *Logs) Ordered() bool {
 	for _, list := range l.lists {
-		if !list.Ordered() {
+		long, ok := list.(interface{ HasLong() bool })
+		if !list.Ordered() || len(l.lists) > 1 && ok && long.HasLong() {
 			return false
 		}
 	}

@@ -68,11 +68,24 @@ func (l *Files) All(ctx context.Context) iter.Seq2[Object, error] {
 }
 
 // Ordered implements Objects: it reports whether every object has the time
-// of its records in its name.
+// of its records in its name, and none covers hours of the others'.
 func (l *Files) Ordered() bool {
-	return !slices.ContainsFunc(l.objects, func(o Object) bool {
-		_, named := ParseName(o.Place)
-		return !named
+	names := make([]ObjectName, 0, len(l.objects))
+	for _, o := range l.objects {
+		name, named := ParseName(o.Place)
+		if !named {
+			return false
+		}
+		names = append(names, name)
+	}
+	return Successive(names)
+}
+
+// HasLong reports whether an object covers more time than one of AWS's.
+func (l *Files) HasLong() bool {
+	return slices.ContainsFunc(l.objects, func(o Object) bool {
+		name, _ := ParseName(o.Place)
+		return name.IsLong()
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"math"
 	"slices"
 
 	"ephemera/ingest/digest"
@@ -61,9 +62,11 @@ type parquetDecoder struct {
 	plan   *plan
 	ocsf   *ocsfReader // nil where the columns are those of a flow log
 
-	// Of a digest, the column of flow log IDs, if there is one, and what was
-	// wrong with its objects, which comes behind its records.
+	// Of a digest, the columns of flow log IDs and of merged records, if there
+	// are such, and what was wrong with its objects, which comes behind its
+	// records.
 	flowLogs *parquetColumn
+	merged   *parquetColumn
 	told     func() (error, bool)
 	stop     func()
 
@@ -105,7 +108,7 @@ func (d *parquetDecoder) close() {
 	d.spare = append(d.spare, d.columns...)
 	d.columns = d.columns[:0]
 	d.src.r = nil
-	d.footer, d.plan, d.ocsf, d.flowLogs = nil, nil, nil, nil
+	d.footer, d.plan, d.ocsf, d.flowLogs, d.merged = nil, nil, nil, nil, nil
 	if d.stop != nil {
 		d.stop()
 	}
@@ -237,14 +240,22 @@ func (d *parquetDecoder) openDigest(f *footer) error {
 		c.literal = true
 	}
 	d.told, d.stop = iter.Pull(sum.Errors)
-	leaves, names := f.flat()
-	i := slices.Index(hyphened(names), digest.FlowLogColumn)
-	if i < 0 {
-		return nil
+	d.flowLogs, err = d.addOwn(f, digest.FlowLogColumn, valueRules{kind: kindText})
+	if err == nil {
+		d.merged, err = d.addOwn(f, digest.MergedColumn, valueRules{kind: kindNumber, limit: math.MaxInt32})
 	}
-	c := column{name: digest.FlowLogColumn, read: keep}
-	d.flowLogs, err = d.add(f, leaves[i], c, rulesOf(c))
 	return err
+}
+
+// addOwn makes a column of one that only digests have; nil when this one does
+// not.
+func (d *parquetDecoder) addOwn(f *footer, name string, rules valueRules) (*parquetColumn, error) {
+	leaves, names := f.flat()
+	i := slices.Index(hyphened(names), name)
+	if i < 0 {
+		return nil, nil
+	}
+	return d.add(f, leaves[i], column{name: name, read: keep}, rules)
 }
 
 // useColumns makes the plan for a file whose columns are those of a flow log.
@@ -366,6 +377,10 @@ func (d *parquetDecoder) record(r *flow.Record, i int) (field string, err error)
 	r.FlowLogID = d.values.flowLogID
 	if d.flowLogs != nil {
 		r.FlowLogID = d.flowLogs.cells.strs[i]
+	}
+	r.Merged = 0
+	if d.merged != nil {
+		r.Merged = uint32(d.merged.cells.nums[i])
 	}
 	if len(d.rows.extra) > 0 {
 		d.keepExtras(r, i)

@@ -248,7 +248,8 @@ func (d *textDecoder) rareValue(c *quickColumn, w *window, at uint) uint {
 
 // fill makes r the record in the plan's row. Fields that r lacks are zero
 // already, since Has tells which are not: so only those are written that the
-// plan has, and a record of another plan is cleared first.
+// plan has, and a record of another plan is cleared first. Merged is no field,
+// and may be there from a digest.
 func (d *textDecoder) fill(r *flow.Record) {
 	p := d.plan
 	v := &p.row
@@ -256,6 +257,7 @@ func (d *textDecoder) fill(r *flow.Record) {
 		*r = flow.Record{}
 	}
 	r.Has = v.has
+	r.Merged = 0
 	r.Version = uint8(v.nums[flow.FieldVersion])
 	r.SrcPort = uint16(v.nums[flow.FieldSrcPort])
 	r.DstPort = uint16(v.nums[flow.FieldDstPort])

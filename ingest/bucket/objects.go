@@ -236,7 +236,7 @@ func (o *Objects) prime(ctx context.Context) {
 			}
 		}
 	})
-	o.ordered = !slices.ContainsFunc(o.flat, isUnnamed) &&
+	o.ordered = !slices.ContainsFunc(o.flat, isUnnamed) && o.flatSuccessive() &&
 		!slices.ContainsFunc(o.series, func(s *series) bool {
 			n := len(s.primed)
 			return n > 0 && slices.ContainsFunc(s.primed[n-1].entries, isUnnamed)
@@ -244,6 +244,26 @@ func (o *Objects) prime(ctx context.Context) {
 }
 
 func isUnnamed(e entry) bool { return !e.named }
+
+// flatSuccessive reports whether no object outside trees covers hours of
+// others. What lies in trees is not known yet.
+func (o *Objects) flatSuccessive() bool {
+	names := make([]ingest.ObjectName, 0, len(o.flat))
+	for i := range o.flat {
+		name, _ := ingest.ParseName(o.flat[i].place)
+		names = append(names, name)
+	}
+	return ingest.Successive(names) && !(len(o.series) > 0 && o.HasLong())
+}
+
+// HasLong reports whether an object outside trees covers more time than one of
+// AWS's.
+func (o *Objects) HasLong() bool {
+	return slices.ContainsFunc(o.flat, func(e entry) bool {
+		name, _ := ingest.ParseName(e.place)
+		return name.IsLong()
+	})
+}
 
 // checkNotEmpty reports an error when there is nothing to read, the only one
 // that there was when there was one. Nothing in a given time is no error.

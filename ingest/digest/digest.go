@@ -18,6 +18,10 @@
 // holds a Summary as JSON under the key MetadataKey.
 //
 // The same records, in the same order, give the same bytes.
+//
+// Many digests become few by a Survey, which merges records besides, where no
+// report tells the difference. The column merged_records, which is not AWS's
+// either, holds how many further ones a record stands for.
 package digest
 
 import (
@@ -29,25 +33,39 @@ import (
 	"ephemera/ingest/flow"
 )
 
-// Version is that of the format that Write writes. A reader reads this one and
-// those below it.
-const Version = 1
+// Version is that of the format. A reader reads this one and those below it.
+// Digests without merged records are written as version 1.
+const Version = 2
+
+// The versions of the format: without and with merged records.
+const (
+	versionPlain  = 1
+	versionMerged = 2
+)
 
 // MetadataKey is the key in a Parquet file's footer under which a digest has
 // its Summary.
 const MetadataKey = "ephemera.digest"
 
-// FlowLogColumn is the column of the flow log's ID.
-const FlowLogColumn = "flow-log-id"
+// The columns that only digests have: the flow log's ID, and how many further
+// records one stands for.
+const (
+	FlowLogColumn = "flow-log-id"
+	MergedColumn  = "merged-records"
+)
 
 // Summary is what a digest says of itself, beside its records.
 type Summary struct {
 	Version int `json:"version"`
-	// Sources are the objects that it was made of.
-	Sources []Source `json:"sources,omitempty"`
+	// Sources are the objects that it was made of; of many the first, and
+	// MoreSources counts the others.
+	Sources     []Source `json:"sources,omitempty"`
+	MoreSources int64    `json:"more_sources,omitempty"`
 
 	// Records have traffic; NoData and SkipData are those that say that
-	// there was none, and that AWS lost some.
+	// there was none, and that AWS lost some. Rows are those of the file, which
+	// are fewer where records were merged; 0 where none was.
+	Rows     int64 `json:"rows,omitempty"`
 	Records  int64 `json:"records"`
 	NoData   int64 `json:"nodata"`
 	SkipData int64 `json:"skipdata"`

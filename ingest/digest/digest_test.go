@@ -215,7 +215,7 @@ func TestStreamError(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ value, want string }{
-		"newer":     {`{"version":2}`, "update it"},
+		"newer":     {`{"version":3}`, "update it"},
 		"no number": {`{}`, "version 0"},
 		"no JSON":   {`x`, "cannot be read"},
 		"count":     {`{"version":1,"bad":[{"place":"p","count":-1}]}`, "counts -1"},

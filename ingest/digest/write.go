@@ -3,6 +3,7 @@ package digest
 import (
 	"cmp"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"iter"
@@ -22,8 +23,15 @@ const groupRows = 1 << 16
 // sources of. A record that could not be read, and an object that could not be
 // read to its end, are noted in it; any other error of the stream is returned,
 // and what was written until then is no digest.
+//
+// Merged records are written if one of the sources is a digest by its name;
+// else they are an error.
 func Write(w io.Writer, records iter.Seq2[*flow.Record, error], of ...Source) (Summary, error) {
-	d := newWriter(w)
+	merged := slices.ContainsFunc(of, func(s Source) bool { return IsName(s.Place) })
+	return newWriter(w, merged).write(records, of)
+}
+
+func (d *writer) write(records iter.Seq2[*flow.Record, error], of []Source) (Summary, error) {
 	d.sum.Sources = of
 	for r, err := range records {
 		if err == nil {
@@ -35,7 +43,8 @@ func Write(w io.Writer, records iter.Seq2[*flow.Record, error], of ...Source) (S
 			return Summary{}, err
 		}
 	}
-	return d.sum, d.close()
+	err := d.close()
+	return d.sum, err
 }
 
 // A writer collects the records of a row group, sorts and writes them.
@@ -53,6 +62,12 @@ type writer struct {
 		id     string
 		number int
 	}
+
+	columns []column
+	merged  bool // MergedColumn is one of them
+	// span is how far, in seconds, the ends of a row group's records lie apart at
+	// most; not bounded if zero. firstEnd and lastEnd are those of this one.
+	span, firstEnd, lastEnd int64
 }
 
 // An entry is a record with what it is sorted by.
@@ -72,8 +87,8 @@ type column struct {
 	value func(*writer, *flow.Record) parquet.Value
 }
 
-// columns are in the order of their names, as Parquet's groups are.
-var columns = []column{
+// plainColumns are in the order of their names, as Parquet's groups are.
+var plainColumns = []column{
 	{"action", text, func(w *writer, r *flow.Record) parquet.Value { return w.enumOf(r, flow.FieldAction, r.Action) }},
 	{"bytes", number64, func(_ *writer, r *flow.Record) parquet.Value { return int64Of(r, flow.FieldBytes, r.Bytes) }},
 	{"dstaddr", text, func(w *writer, r *flow.Record) parquet.Value { return w.addrOf(r, flow.FieldDstAddr, r.Dst) }},
@@ -109,7 +124,24 @@ var (
 	number64 = parquet.Optional(parquet.Encoded(parquet.Int(64), &parquet.DeltaBinaryPacked))
 )
 
-func schema() *parquet.Schema {
+// mergedColumn is the one of MergedColumn.
+var mergedColumn = column{"merged_records", small, func(_ *writer, r *flow.Record) parquet.Value {
+	if r.Merged == 0 {
+		return parquet.NullValue()
+	}
+	return parquet.Int32Value(int32(r.Merged))
+}}
+
+// columnsOf returns the columns of a digest, in order.
+func columnsOf(merged bool) []column {
+	if !merged {
+		return plainColumns
+	}
+	return slices.SortedFunc(slices.Values(append(slices.Clip(plainColumns), mergedColumn)),
+		func(a, b column) int { return cmp.Compare(a.name, b.name) })
+}
+
+func schema(columns []column) *parquet.Schema {
 	group := parquet.Group{}
 	for _, c := range columns {
 		group[c.name] = c.node
@@ -120,10 +152,14 @@ func schema() *parquet.Schema {
 // writtenRows is how many rows are handed to parquet-go at once.
 const writtenRows = 1024
 
-func newWriter(w io.Writer) *writer {
+func newWriter(w io.Writer, merged bool) *writer {
+	version, columns := versionPlain, columnsOf(merged)
+	if merged {
+		version = versionMerged
+	}
 	return &writer{
-		sum: Summary{Version: Version},
-		out: parquet.NewGenericWriter[any](w, schema(),
+		sum: Summary{Version: version}, columns: columns, merged: merged,
+		out: parquet.NewGenericWriter[any](w, schema(columns),
 			parquet.CreatedBy("ephemera", "digest", "1"),
 			parquet.Compression(&zstd.Codec{Level: zstd.SpeedDefault, Concurrency: 1}),
 		),
@@ -135,18 +171,27 @@ func (d *writer) add(r *flow.Record) error {
 	if err := check(r); err != nil {
 		return err
 	}
+	n := 1 + int64(r.Merged)
 	switch r.Status {
 	case flow.NoData:
-		d.sum.NoData++
+		d.sum.NoData += n
 	case flow.SkipData:
-		d.sum.SkipData++
+		d.sum.SkipData += n
 	default:
-		d.sum.Records++
+		d.sum.Records += n
+	}
+	if d.merged {
+		d.sum.Rows++
+	} else if r.Merged > 0 {
+		return errMerged
 	}
 	if r.Start != 0 && (d.sum.Start == 0 || r.Start < d.sum.Start) {
 		d.sum.Start = r.Start
 	}
 	d.sum.End = max(d.sum.End, r.End)
+	if err := d.keepSpan(r.End); err != nil {
+		return err
+	}
 
 	if cap(d.group) > len(d.group) {
 		d.group = d.group[:len(d.group)+1]
@@ -159,6 +204,26 @@ func (d *writer) add(r *flow.Record) error {
 	if len(d.group) == groupRows {
 		return d.flush()
 	}
+	return nil
+}
+
+var errMerged = errors.New("a digest with merged records has a name that is not a digest's; call it ..." + Suffix)
+
+// keepSpan ends the row group if a record that ends then would make its span
+// too long.
+func (d *writer) keepSpan(end int64) error {
+	if d.span == 0 {
+		return nil
+	}
+	if len(d.group) > 0 && max(d.lastEnd, end)-min(d.firstEnd, end) > d.span {
+		if err := d.flush(); err != nil {
+			return err
+		}
+	}
+	if len(d.group) == 0 {
+		d.firstEnd, d.lastEnd = end, end
+	}
+	d.firstEnd, d.lastEnd = min(d.firstEnd, end), max(d.lastEnd, end)
 	return nil
 }
 
@@ -219,8 +284,8 @@ func compareEntries(a, b *entry) int {
 // fill makes a row of a record.
 func (d *writer) fill(row parquet.Row, r *flow.Record) parquet.Row {
 	row = row[:0]
-	for i := range columns {
-		v := columns[i].value(d, r)
+	for i := range d.columns {
+		v := d.columns[i].value(d, r)
 		level := 1
 		if v.IsNull() {
 			level = 0

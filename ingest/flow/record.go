@@ -42,6 +42,12 @@ type Record struct {
 	// Version is the highest version among the fields of the log's format.
 	Version uint8
 
+	// Merged is how many further records this one stands for, where a digest
+	// has merged what followed each other; 0 in what AWS wrote. Start is then
+	// that of the first of them, End that of the last, and packets and bytes
+	// are those of all. See package digest.
+	Merged uint32
+
 	// Packets and Bytes count what was seen in the aggregation interval.
 	// Bytes include IP headers.
 	Packets, Bytes uint64

@@ -21,6 +21,7 @@ import (
 	"ephemera/cmd/internal/store"
 	"ephemera/ingest"
 	"ephemera/ingest/bucket"
+	"ephemera/ingest/digest"
 	"ephemera/ingest/flow"
 	"ephemera/ingest/loggroup"
 )
@@ -30,6 +31,7 @@ type digestFlags struct {
 	common
 	out   string
 	again bool
+	per   string
 }
 
 func digestCommand(s Streams) *cobra.Command {
@@ -46,9 +48,17 @@ can go on side by side, and ephemera-lambda makes the same digests.
 Objects are digested whole: --from and --to choose which. Those that have a digest
 in PLACE are passed over, unless --again is given.
 
+With --per, there is one digest for each hour or day (UTC) in their place, and what
+is not FTP takes less room: records that go on with those before are merged, where no
+report tells the difference. The source is read twice; it can be digests. Give the
+--control-port that the report is to know, and compact together what is to be read
+together. A digest with more records than the new one is kept, so objects that have
+expired since are not lost.
+
 ` + sourceHelp,
 		Example: `  ephemera digest s3://my-logs/AWSLogs/ --out s3://my-reports/digests/
   ephemera digest --from -7d s3://my-logs/AWSLogs/ --out digests/
+  ephemera digest --per day --from -2d s3://my-reports/digests/ --out s3://my-reports/days/
   ephemera analyze --network network/ digests/`,
 		Args: usageArgs(cobra.MinimumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return f.run(cmd.Context(), args, s) },
@@ -57,6 +67,8 @@ in PLACE are passed over, unless --again is given.
 	f.registerSource(fl)
 	fl.StringVarP(&f.out, "out", "o", "", "write the digests into this `place`: a directory, or s3://BUCKET/PREFIX")
 	fl.BoolVar(&f.again, "again", false, "make digests that there are already, too")
+	fl.StringVar(&f.per, "per", "", "one digest for each `hour` or day, in the place of one for each object")
+	fl.IntSliceVar(&f.controlPorts, "control-port", nil, "with --per: FTP control `ports` besides 21 and 990 (repeatable)")
 	return cmd
 }
 
@@ -68,9 +80,20 @@ func (f *digestFlags) run(ctx context.Context, places []string, s Streams) error
 	if f.out == "" {
 		return usageError("--out: say where the digests go")
 	}
+	var per digest.Period
+	if f.per != "" {
+		if per, err = f.checkPer(places); err != nil {
+			return err
+		}
+	} else if len(f.controlPorts) > 0 {
+		return usageError("--control-port: digests of single objects keep every port; leave it out")
+	}
 	to, err := set.storeAt(ctx, f.out)
 	if err != nil {
 		return err
+	}
+	if per != 0 {
+		return f.compact(ctx, places, set, per, to, s.Out)
 	}
 	lists, err := set.find(ctx, places)
 	if err != nil {
