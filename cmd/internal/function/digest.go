@@ -55,6 +55,7 @@ func (f *Function) digest(ctx context.Context, e event.Event, payload []byte) (a
 		}
 	}
 	if e.Kind == event.KindSQS {
+		e.Failed = nil // those that are not among the dead letters are in d.failed
 		return e.Response(d.failed), nil
 	}
 	return nil, errors.Join(d.errs...)
