@@ -9,9 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/aws/aws-lambda-go/events"
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -96,6 +96,9 @@ func (d *digesting) object(ctx context.Context, o event.Object) {
 	if err == nil {
 		err = d.make(ctx, o.Bucket+"/"+o.Key, object)
 	}
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", errUnfinished, err)
+	}
 	if err != nil {
 		d.fail(ctx, place, o.Message, err, isPermanent(err))
 	}
@@ -149,29 +152,37 @@ func (d *digesting) logs(ctx context.Context, l *event.Logs) {
 	}
 	// Each batch is an object of its own: its version is part of the name, and
 	// no other one takes its place.
-	name := path.Join("cloudwatch", clean(l.Group), clean(l.Stream), version)
+	name := strings.Join([]string{"cloudwatch", clean(l.Group), clean(l.Stream), version}, "/")
 	if err := d.make(ctx, name, o); err != nil {
 		d.fail(ctx, place, "", err, isPermanent(err))
 	}
 }
 
-// clean makes the name of a log group or stream one folder.
+// clean makes the name of a log group or stream one folder, which is neither
+// "." nor "..".
 func clean(name string) string {
-	return strings.Map(func(r rune) rune {
+	folder := strings.Map(func(r rune) rune {
 		switch {
 		case 'a' <= r && r <= 'z', 'A' <= r && r <= 'Z', '0' <= r && r <= '9', r == '-', r == '_':
 			return r
 		}
 		return '.'
 	}, name)
+	if strings.Trim(folder, ".") == "" {
+		return "_" + folder
+	}
+	return folder
 }
 
 // foreign says why an object is not to be digested; "" if it is.
 func (d *digesting) foreign(name, key string) string {
 	place := "s3://" + name + "/" + key
-	for env, own := range map[string]*store.Bucket{envDigests: d.digests, envReports: d.reports} {
-		if own != nil && strings.HasPrefix(place, own.Place("")) && own.Place("") != "s3://"+name+"/" {
-			return "it lies where this function writes to (" + env + ")"
+	for _, own := range []struct {
+		env   string
+		store store.Store
+	}{{envDigests, d.digests}, {envReports, d.reports}} {
+		if own.store != nil && strings.HasPrefix(place, own.store.Place("")) {
+			return "it lies where this function writes to (" + own.env + ")"
 		}
 	}
 	if digest.IsName(key) {
@@ -224,17 +235,37 @@ const maxReason = 1024
 
 // bury sends a message to the dead letters. The same one can come there twice.
 func (d *digesting) bury(ctx context.Context, body, what, message string, reason error) error {
-	text := strings.ToValidUTF8(reason.Error(), "?")
 	attribute := func(v string) types.MessageAttributeValue {
-		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(v[:min(len(v), maxReason)])}
+		return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: aws.String(sendable(v))}
 	}
 	_, err := d.sqs.SendMessage(ctx, &sqs.SendMessageInput{
 		QueueUrl: &d.set.DeadLetters, MessageBody: &body,
 		MessageAttributes: map[string]types.MessageAttributeValue{
-			"Reason": attribute(text), "What": attribute(what), "MessageId": attribute(message),
+			"Reason": attribute(reason.Error()), "What": attribute(what), "MessageId": attribute(message),
 		},
 	})
 	return err
+}
+
+// sendable makes text one that SQS takes: its beginning, without what is no
+// character of XML 1.0.
+//
+// Source: SQS API Reference, SendMessage, MessageBody.
+func sendable(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == '\ufffe' || r == '\uffff' {
+			return '?'
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if len(text) <= maxReason {
+		return text
+	}
+	end := maxReason
+	for !utf8.RuneStart(text[end]) {
+		end--
+	}
+	return text[:end]
 }
 
 func (d *digesting) count() error {

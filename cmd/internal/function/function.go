@@ -41,9 +41,9 @@ type Function struct {
 	s3      *s3.Client
 	sqs     *sqs.Client
 	objects *bucket.Store
-	digests *store.Bucket
-	reports *store.Bucket // nil without reports
-	sender  alert.Sender  // nil without alerts
+	digests store.Store
+	reports store.Store  // nil without reports
+	sender  alert.Sender // nil without alerts
 	maker   digests.Maker
 	log     *slog.Logger
 	metrics io.Writer
@@ -68,13 +68,11 @@ func New(ctx context.Context, getenv func(string) string, w io.Writer) (*Functio
 		s3: s3.NewFromConfig(cfg, func(o *s3.Options) { o.UsePathStyle = o.BaseEndpoint != nil }),
 	}
 	f.objects = bucket.New(f.s3, bucket.Options{ReadAhead: min(32<<20, set.Memory/16), PathStyle: f.s3.Options().BaseEndpoint != nil})
-	if f.digests, err = store.NewBucket(f.s3, set.Digests); err != nil {
+	if f.digests, err = bucketAt(f.s3, set.Digests); err != nil {
 		return nil, err
 	}
-	if set.Reports != "" {
-		if f.reports, err = store.NewBucket(f.s3, set.Reports); err != nil {
-			return nil, err
-		}
+	if f.reports, err = bucketAt(f.s3, set.Reports); err != nil {
+		return nil, err
 	}
 	if set.Alerts != "" {
 		if f.sender, err = alert.NewSender(cfg, set.Alerts); err != nil {
@@ -86,6 +84,14 @@ func New(ctx context.Context, getenv func(string) string, w io.Writer) (*Functio
 	}
 	f.maker = digests.Maker{Store: f.digests, Options: ingest.Options{Want: analyze.WantFields, Format: set.Format}, Version: f.version}
 	return f, nil
+}
+
+// bucketAt is the store at a place in S3; nil at none.
+func bucketAt(client *s3.Client, place string) (store.Store, error) {
+	if place == "" {
+		return nil, nil
+	}
+	return store.NewBucket(client, place)
 }
 
 // margin is how long before its deadline an invocation stops, to say what it
@@ -115,8 +121,11 @@ func (f *Function) Handle(ctx context.Context, payload json.RawMessage) (any, er
 	return f.digest(ctx, e, payload)
 }
 
-// errDeadline is why something was not begun.
-var errDeadline = errors.New("not begun: the function's time-out is near; it is tried again")
+// Why something was not done before the deadline.
+var (
+	errDeadline   = errors.New("not begun: the function's time-out is near; it is tried again")
+	errUnfinished = errors.New("broken off: the function's time-out is near; it is tried again, and when that does not help, needs more time or memory")
+)
 
 // version asks for the ETag that an object has by now.
 func (f *Function) version(ctx context.Context, o ingest.Object) (string, error) {

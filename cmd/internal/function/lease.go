@@ -24,6 +24,12 @@ type lease struct {
 	Until time.Time `json:"until"`
 }
 
+// holds reports whether somebody may be writing at a time. None is given for
+// twice as long as the longest; one that says so is broken.
+func (l lease) holds(now time.Time) bool {
+	return now.Before(l.Until) && l.Until.Before(now.Add(2*longestLease))
+}
+
 // errLeased is why a report was not made.
 var errLeased = errors.New("another invocation is writing the report")
 
@@ -36,7 +42,7 @@ func takeLease(ctx context.Context, s store.Store, owner string, now, until time
 	switch {
 	case err == nil:
 		var l lease
-		if json.Unmarshal(body, &l) == nil && now.Before(l.Until) {
+		if json.Unmarshal(body, &l) == nil && l.holds(now) {
 			return nil, errLeased
 		}
 		c = store.Condition{Is: version}
@@ -56,10 +62,20 @@ func takeLease(ctx context.Context, s store.Store, owner string, now, until time
 	}, nil
 }
 
+// putJSON writes an object under a condition. That its answer was lost, and the
+// request that was sent again found what the first had written, is no
+// store.ErrCondition: the content says who wrote it.
 func putJSON(ctx context.Context, s store.Store, name string, v any, c store.Condition) (store.Version, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {
 		return "", err
 	}
-	return s.Put(ctx, name, bytes.NewReader(append(b, '\n')), c)
+	b = append(b, '\n')
+	version, err := s.Put(ctx, name, bytes.NewReader(b), c)
+	if errors.Is(err, store.ErrCondition) {
+		if there, is, getErr := s.Get(ctx, name); getErr == nil && bytes.Equal(there, b) {
+			return is, nil
+		}
+	}
+	return version, err
 }

@@ -21,6 +21,7 @@ import (
 	"ephemera/cmd/internal/alert"
 	"ephemera/cmd/internal/store"
 	"ephemera/ingest"
+	"ephemera/ingest/digest"
 	"ephemera/ingest/flow"
 	"ephemera/rules"
 )
@@ -206,8 +207,8 @@ func (f *Function) noted(records func(func(*flow.Record, error) bool)) func(func
 }
 
 // digestPlaces are the folders of the buckets and log groups that there are
-// digests of. Each is listed by itself, since what AWS delivers into has an
-// order of its own.
+// digests of, and digests that lie in none. Each is listed by itself, since what
+// AWS delivers into has an order of its own.
 func (f *Function) digestPlaces(ctx context.Context) ([]string, error) {
 	name, prefix, err := store.Split(f.digests.Place(""))
 	if err != nil {
@@ -222,6 +223,11 @@ func (f *Function) digestPlaces(ctx context.Context) ([]string, error) {
 		}
 		for _, p := range page.CommonPrefixes {
 			places = append(places, "s3://"+name+"/"+aws.ToString(p.Prefix))
+		}
+		for _, o := range page.Contents {
+			if key := aws.ToString(o.Key); digest.IsName(key) {
+				places = append(places, "s3://"+name+"/"+key)
+			}
 		}
 	}
 	return places, nil

@@ -11,6 +11,7 @@ import (
 	"ephemera/analyze"
 	"ephemera/cmd/internal/store"
 	"ephemera/ingest"
+	"ephemera/ingest/bucket"
 )
 
 // The environment variables that say what the function does. docs/lambda.md
@@ -66,23 +67,20 @@ func ParseSettings(getenv func(string) string) (Settings, error) {
 		Digests: getenv(envDigests), Reports: getenv(envReports), Network: getenv(envNetwork), Alerts: getenv(envAlerts),
 		DeadLetters: getenv(envDeadLetters), Days: defaultDays, Memory: 512 << 20, Name: getenv(envName),
 	}
-	place := func(name, value string) {
-		if _, _, err := store.Split(value); err != nil {
-			wrong(name, "give a place in S3, s3://BUCKET/PREFIX/")
-		}
-	}
-	place(envDigests, s.Digests)
-	for name, value := range map[string]string{envReports: s.Reports, envNetwork: s.Network} {
-		if value != "" {
-			place(name, value)
+	for _, p := range []struct{ name, value string }{{envDigests, s.Digests}, {envReports, s.Reports}, {envNetwork, s.Network}} {
+		if _, _, err := store.Split(p.value); err != nil && (p.value != "" || p.name == envDigests) {
+			wrong(p.name, "give a place in S3, s3://BUCKET/PREFIX/")
 		}
 	}
 	for _, p := range fields(getenv(envSources)) {
-		if _, _, err := store.Split(p); err != nil {
-			wrong(envSources, fmt.Sprintf("%s is no place in S3; give s3://BUCKET/PREFIX, several with commas between them", p))
+		name, prefix, err := store.Split(p)
+		if err != nil {
+			wrong(envSources, fmt.Sprintf("%q is no place in S3; give s3://BUCKET/PREFIX, several with commas between them", p))
+			continue
 		}
-		s.Sources = append(s.Sources, p)
+		s.Sources = append(s.Sources, bucket.Scheme+name+"/"+prefix)
 	}
+	errs = append(errs, s.checkApart()...)
 	var err error
 	if s.Format, err = ingest.ParseFormat(formatOr(getenv(envFormat))); err != nil {
 		wrong(envFormat, err.Error())
@@ -104,12 +102,39 @@ func ParseSettings(getenv func(string) string) (Settings, error) {
 			wrong(envLogLevel, "give debug, info, warn or error")
 		}
 	}
+	if u := s.DeadLetters; u != "" && !strings.HasPrefix(u, "https://") && !strings.HasPrefix(u, "http://") {
+		wrong(envDeadLetters, "give the URL of an SQS queue, https://sqs.REGION.amazonaws.com/ACCOUNT/NAME")
+	}
 	if a := s.Alerts; a != "" && !strings.HasPrefix(a, "arn:") {
 		wrong(envAlerts, "give the ARN of an SNS topic or of an event bus")
 	}
 	s.Analysis, err = parseAnalysis(getenv)
 	return s, errors.Join(append(errs, err)...)
 }
+
+// checkApart says which places lie in each other that must not: what lies in
+// that of the digests is taken for digests, and what lies where the function
+// writes to is never digested.
+func (s *Settings) checkApart() (errs []error) {
+	digests := folder(s.Digests)
+	for _, p := range []struct{ name, value string }{{envReports, s.Reports}, {envNetwork, s.Network}} {
+		if p.value != "" && s.Digests != "" && strings.HasPrefix(folder(p.value), digests) {
+			errs = append(errs, fmt.Errorf("%s=%q lies in %s=%q; give each a prefix of its own", p.name, p.value, envDigests, s.Digests))
+		}
+	}
+	for _, source := range s.Sources {
+		for _, own := range []struct{ name, value string }{{envDigests, s.Digests}, {envReports, s.Reports}} {
+			if own.value != "" && strings.HasPrefix(source, folder(own.value)) {
+				errs = append(errs, fmt.Errorf("%s: %s lies where the function writes to, %s=%q; give the digests and the reports prefixes without flow logs",
+					envSources, source, own.name, own.value))
+			}
+		}
+	}
+	return errs
+}
+
+// folder ends a place with a slash.
+func folder(place string) string { return strings.TrimSuffix(place, "/") + "/" }
 
 func formatOr(format string) string {
 	if format == "" {
