@@ -72,7 +72,7 @@ func (m *Maker) write(ctx context.Context, f *os.File, object string, o ingest.O
 	if err != nil {
 		return Made{}, err
 	}
-	broken := brokenOf(&sum)
+	broken := brokenOf(&sum, o.Place)
 	if broken != nil && isPassing(broken.Fault) {
 		return Made{}, broken
 	}
@@ -87,8 +87,10 @@ func (m *Maker) write(ctx context.Context, f *os.File, object string, o ingest.O
 	if _, err = m.Store.Put(ctx, made.Name, f, store.Condition{}); err != nil {
 		return Made{}, err
 	}
-	if made.Removed, err = m.removeOthers(ctx, made.Name, object, version, o); err != nil {
-		return made, err
+	if !o.Once { // what can be read once is no other content of what was read before
+		if made.Removed, err = m.removeOthers(ctx, made.Name, object, version, o); err != nil {
+			return made, err
+		}
 	}
 	if broken != nil {
 		return made, broken
@@ -103,13 +105,16 @@ func (m *Maker) Has(ctx context.Context, object string, o ingest.Object) (bool, 
 	return slices.Contains(names, name), err
 }
 
-// brokenOf returns the error that ended the reading of the object, or nil.
-func brokenOf(s *digest.Summary) *flow.ObjectError {
-	if len(s.Broken) == 0 {
-		return nil
+// brokenOf returns the error that ended the reading of the object, or nil. A
+// digest that is read tells of the objects that it was made of, too; it is whole
+// all the same.
+func brokenOf(s *digest.Summary, place string) *flow.ObjectError {
+	for _, b := range s.Broken {
+		if b.Place == place {
+			return &flow.ObjectError{Place: b.Place, Records: b.Records, Fault: b.Fault, Err: errors.New(b.Error)}
+		}
 	}
-	b := s.Broken[len(s.Broken)-1]
-	return &flow.ObjectError{Place: b.Place, Records: b.Records, Fault: b.Fault, Err: errors.New(b.Error)}
+	return nil
 }
 
 // isPassing reports whether an object may be read another time.
@@ -132,19 +137,32 @@ func (m *Maker) removeOthers(ctx context.Context, name, object, version string, 
 	if len(others) == 0 {
 		return 0, nil
 	}
-	if m.Version != nil {
-		last, err := m.Version(ctx, o)
-		switch {
-		case err != nil:
-			return 0, err
-		case last != version:
-			return 1, m.Store.Delete(ctx, name)
-		}
+	last, err := m.isLast(ctx, version, o)
+	if err != nil {
+		return 0, err
+	}
+	if !last {
+		others = []string{name}
 	}
 	for i, n := range others {
 		if err := m.Store.Delete(ctx, n); err != nil {
 			return i, err
 		}
 	}
-	return len(others), nil
+	// The object may have got back an earlier content meanwhile, whose digest
+	// was among those, made by somebody else.
+	still, err := m.isLast(ctx, version, o)
+	if err == nil && still != last {
+		err = fmt.Errorf("%s was written again while its digest was made; make it again", o.Place)
+	}
+	return len(others), err
+}
+
+// isLast reports whether a version of the object is the one that it has by now.
+func (m *Maker) isLast(ctx context.Context, version string, o ingest.Object) (bool, error) {
+	if m.Version == nil {
+		return true, nil
+	}
+	last, err := m.Version(ctx, o)
+	return last == version, err
 }
