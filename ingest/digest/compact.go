@@ -32,7 +32,7 @@ import (
 //     that are near them;
 //   - all of an interface that may be a NAT gateway's, or that several flow
 //     logs are of;
-//   - what is in the log twice.
+//   - what is in the log twice, or ends when another record of its flow does.
 //
 // Any other record is merged with the one before of its five-tuple, its
 // direction, and all that it says besides of where it was seen, if
@@ -67,7 +67,8 @@ const maxDisorder = 15 * 60
 
 // groupSpan is how far the ends of the records of one row group lie apart at
 // most, in seconds, where a digest covers hours: row groups are sorted by
-// interface, and read one behind the other.
+// interface, and read one behind the other, as AWS's objects of five minutes
+// are.
 const groupSpan = 300
 
 // mostMerged bounds flow.Record.Merged.
@@ -126,27 +127,6 @@ type Survey struct {
 	periods map[int64]bool     // those that records are in
 	faults  map[int64]*Summary // what cannot be read, by period
 	total   int64              // of errors
-}
-
-// seenInterface is what decides whether an interface's records may be merged.
-type seenInterface struct {
-	id       string
-	seen     bool
-	log      string
-	several  bool // flow logs
-	instance bool // it is one's
-	// Of its addresses: others than its own stand in headers; it talks to
-	// private ones, and to others.
-	translates, inner, outer bool
-}
-
-// mayMerge reports whether single records of the interface tell nothing.
-// What the analysis takes for a NAT gateway is no instance's interface, and
-// translates by its records; where these have no header addresses, it talks to
-// hosts on both sides.
-func (i *seenInterface) mayMerge() bool {
-	isNAT := !i.instance && (i.translates || i.inner && i.outer || len(i.id) > 4 && i.id[:4] == "nat-")
-	return !i.several && !isNAT
 }
 
 // NewSurvey makes a Survey for digests of one hour or day each. The ports are
@@ -260,7 +240,7 @@ func (s *Survey) learn(r *flow.Record) {
 	if r.Status != flow.OK {
 		return
 	}
-	s.iface(r.Interface()).learn(r, &s.changed)
+	s.changed = s.iface(r.Interface()).learn(r)
 	if r.Proto != flow.TCP || r.Action == flow.Reject || s.control[r.SrcPort] == s.control[r.DstPort] {
 		return
 	}
@@ -288,26 +268,6 @@ func (s *Survey) iface(id string) *seenInterface {
 	}
 	s.last = i
 	return i
-}
-
-// learn notes what the record says of its interface, and sets changed if its
-// records may not be merged any more.
-func (i *seenInterface) learn(r *flow.Record, changed *bool) {
-	could := !i.seen || i.mayMerge()
-	if !i.seen {
-		i.seen, i.log = true, r.FlowLogID
-	}
-	i.several = i.several || i.log != r.FlowLogID
-	i.instance = i.instance || r.InstanceID != ""
-	switch {
-	case r.PktSrc.IsValid() && r.PktDst.IsValid() && r.Src.IsValid() && r.Dst.IsValid():
-		i.translates = i.translates || r.PktSrc != r.Src || r.PktDst != r.Dst
-	case isPrivate(r.Src) && isPrivate(r.Dst):
-		i.inner = true
-	default:
-		i.outer = true
-	}
-	*changed = *changed || could && !i.mayMerge()
 }
 
 func isPrivate(a flow.Addr) bool { return a.IsValid() && a.Netip().IsPrivate() }
@@ -586,7 +546,7 @@ func (c *compaction) takeSecond() {
 	c.emitBefore(at - mergeSpan)
 	slices.SortFunc(batch, func(x, y *slot) int { return compareRecords(&x.rec, &y.rec) })
 	for i, x := range batch {
-		twin := i > 0 && sameTraffic(&batch[i-1].rec, &x.rec) || i+1 < len(batch) && sameTraffic(&x.rec, &batch[i+1].rec)
+		twin := i > 0 && sameFlow(&batch[i-1].rec, &x.rec) || i+1 < len(batch) && sameFlow(&x.rec, &batch[i+1].rec)
 		x.kept = twin || x.rec.End != at || !c.survey.mayMerge(&x.rec)
 		x.key, x.way = threadOf(&x.rec)
 	}
@@ -656,7 +616,7 @@ func (s *Survey) follows(a, b *flow.Record) bool {
 	case b.Proto == flow.TCP && b.Has.Has(flow.FieldTCPFlags):
 		gap = mergeGapTCP
 	}
-	return b.Start >= a.End && b.Start-a.End <= gap && b.End > a.End && s.per.Of(a.End) == s.per.Of(b.End) &&
+	return b.Start >= a.End && b.Start-a.End <= gap && s.per.Of(a.End) == s.per.Of(b.End) &&
 		a.Has == b.Has && a.Src == b.Src && a.Dst == b.Dst && a.SrcPort == b.SrcPort && a.DstPort == b.DstPort &&
 		a.PktSrc == b.PktSrc && a.PktDst == b.PktDst && a.Direction == b.Direction && a.FlowLogID == b.FlowLogID &&
 		a.InterfaceID == b.InterfaceID && a.ResourceID == b.ResourceID && a.VPCID == b.VPCID && a.SubnetID == b.SubnetID &&
@@ -684,19 +644,21 @@ func (c *compaction) emitBefore(limit int64) {
 	}
 }
 
-// compareRecords orders records of one end, those of the same traffic beside
-// each other, by all that a digest has of them.
+// compareRecords orders records of one end, those of one flow beside each
+// other, by all that a digest has of them.
 func compareRecords(a, b *flow.Record) int {
-	return cmp.Or(cmp.Compare(a.Interface(), b.Interface()), a.Tuple().Compare(b.Tuple()), cmp.Compare(a.Start, b.Start),
-		cmp.Compare(a.End, b.End), cmp.Compare(a.Action, b.Action), cmp.Compare(a.Packets, b.Packets), cmp.Compare(a.Bytes, b.Bytes),
-		cmp.Compare(a.Status, b.Status), a.PktSrc.Compare(b.PktSrc), a.PktDst.Compare(b.PktDst), cmp.Compare(a.TCPFlags, b.TCPFlags),
+	return cmp.Or(compareFlows(a, b), cmp.Compare(a.Start, b.Start), cmp.Compare(a.End, b.End), cmp.Compare(a.Action, b.Action),
+		cmp.Compare(a.Packets, b.Packets), cmp.Compare(a.Bytes, b.Bytes), cmp.Compare(a.TCPFlags, b.TCPFlags),
 		cmp.Compare(a.FlowLogID, b.FlowLogID), cmp.Compare(a.Direction, b.Direction), cmp.Compare(a.Has, b.Has),
 		cmp.Compare(a.ResourceID, b.ResourceID), cmp.Compare(a.VPCID, b.VPCID), cmp.Compare(a.SubnetID, b.SubnetID),
 		cmp.Compare(a.InstanceID, b.InstanceID), cmp.Compare(a.RejectReason, b.RejectReason), cmp.Compare(a.Merged, b.Merged))
 }
 
-// sameTraffic reports whether two records may be one that was delivered twice.
-func sameTraffic(a, b *flow.Record) bool {
-	return a.Status == flow.OK && b.Status == flow.OK && a.Start == b.Start && a.End == b.End && a.Action == b.Action &&
-		a.Packets == b.Packets && a.Bytes == b.Bytes && a.Tuple() == b.Tuple() && a.Interface() == b.Interface()
+func compareFlows(a, b *flow.Record) int {
+	return cmp.Or(cmp.Compare(a.Interface(), b.Interface()), a.Tuple().Compare(b.Tuple()), a.PktSrc.Compare(b.PktSrc),
+		a.PktDst.Compare(b.PktDst), cmp.Compare(a.Status, b.Status))
 }
+
+// sameFlow reports whether two records of one end are of one flow: one log has
+// no two, unless it is delivered twice.
+func sameFlow(a, b *flow.Record) bool { return compareFlows(a, b) == 0 }
