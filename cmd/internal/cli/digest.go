@@ -115,6 +115,9 @@ func (set *settings) storeAt(ctx context.Context, place string) (store.Store, er
 	if !store.InBucket(place) {
 		return store.NewDirectory(place), nil
 	}
+	if _, _, err := store.Split(place); err != nil {
+		return nil, usageError("--out: %v", err)
+	}
 	cfg, err := set.aws.config(ctx)
 	if err != nil {
 		return nil, err
@@ -154,6 +157,9 @@ func (d *digesting) run(ctx context.Context, logs *ingest.Logs) error {
 			d.fail(err)
 			continue
 		}
+		if d.isOwn(o.Place) {
+			continue
+		}
 		name, err := d.name(o)
 		if err != nil {
 			failed = err
@@ -164,9 +170,29 @@ func (d *digesting) run(ctx context.Context, logs *ingest.Logs) error {
 	return errors.Join(failed, group.Wait())
 }
 
+// isOwn reports whether an object is a digest of an earlier run: the place of
+// the digests may lie in that of the flow logs.
+func (d *digesting) isOwn(place string) bool {
+	own := d.maker.Store.Place("")
+	if !store.InBucket(own) {
+		in, err := filepath.Abs(own)
+		if err == nil {
+			place, err = filepath.Abs(place)
+		}
+		if err != nil {
+			return false
+		}
+		own = in + string(filepath.Separator)
+	}
+	return digest.IsName(place) && strings.HasPrefix(place, own)
+}
+
 // name is what the object's digest is called after, which no other one's is.
 func (d *digesting) name(o ingest.Object) (string, error) {
 	name := objectName(o.Place)
+	if _, files := d.maker.Store.(*store.Directory); files { // keys can have slashes and dots that paths cannot
+		name = strings.TrimPrefix(path.Clean("/"+name), "/")
+	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if other, taken := d.made[name]; taken {

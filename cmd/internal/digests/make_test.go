@@ -275,12 +275,10 @@ func TestMakeFails(t *testing.T) {
 	}
 }
 
-// world is an object in S3 whose content changes, and a store of its digests,
-// which makers use step by step.
+// world is a store of digests that makers use step by step.
 type world struct {
 	store.Store
-	version string // that the object has
-	step    func(do func())
+	step func(do func())
 }
 
 func (w *world) Put(ctx context.Context, name string, r io.ReadSeeker, c store.Condition) (v store.Version, err error) {
