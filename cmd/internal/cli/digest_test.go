@@ -116,21 +116,21 @@ func TestDigestsChangeNothing(t *testing.T) {
 		{"mixed, AWS's names", mixedLogs(t, 2, true)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			want, plain := reports(t, c.logs), tables(t, c.logs)
+			want, plain := reports(t, c.logs), plainReports(t, c.logs)
 			first := digested(t, "--jobs", "1", c.logs)
 			sameFiles(t, digested(t, "--jobs", "8", c.logs), first)
 			for what, dir := range map[string]string{
 				"digests": first, "digests of digests": digested(t, first), "halves": halves(t, c.logs),
 			} {
 				sameReports(t, what, reports(t, dir, "--jobs", "3"), want)
-				sameReports(t, what+", without rules", tables(t, dir), plain)
+				sameReports(t, what+", without rules", plainReports(t, dir), plain)
 			}
 		})
 	}
 }
 
-// tables are the files of an analysis without the network's rules.
-func tables(t *testing.T, logs string) map[string]string {
+// plainReports are the files of an analysis without the network's rules.
+func plainReports(t *testing.T, logs string) map[string]string {
 	t.Helper()
 	out := t.TempDir()
 	run(t, "analyze", "-q", "--out", out, logs)
