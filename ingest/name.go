@@ -39,7 +39,7 @@ func ParseName(place string) (ObjectName, bool) {
 		return ObjectName{}, false
 	}
 	name := ObjectName{parts[3], key, keyPeriod}
-	if per, ok := digest.PeriodNamed(parts[2]); ok {
+	if per, ok := digest.PeriodNamed(parts[2]); ok && parts[0] == "digest" {
 		name.Period = time.Duration(per) * time.Second
 	}
 	return name, true

@@ -41,8 +41,10 @@ import (
 //     mergeGap where no TCP flags tell one connection from the next;
 //   - nothing that stays as it is came between them, either way;
 //   - the two together are no longer than the longest aggregation interval;
-//   - both end in one hour or day, and the first of a sequence in one step of the
-//     analysis, so that it learns of a connection when it would have.
+//   - both begin in one hour and end in one, so that whole hours can be read of
+//     them;
+//   - and, of the first two of a sequence, both end in one step of the analysis,
+//     so that it learns of a connection when it would have.
 //
 // Records of status NODATA, and of SKIPDATA, are merged by interface, as they
 // follow each other, however many there are in those ten minutes.
@@ -65,11 +67,10 @@ const (
 // that end later: see ingest.Objects.
 const maxDisorder = 15 * 60
 
-// groupSpan is how far the ends of the records of one row group lie apart at
-// most, in seconds, where a digest covers hours: row groups are sorted by
-// interface, and read one behind the other, as AWS's objects of five minutes
-// are.
-const groupSpan = 300
+// groupStep is how long the time is, in seconds, that the records of one row
+// group end in, where a digest covers hours: row groups are sorted by interface,
+// and are read one behind the other, as AWS's objects are, which hold as much.
+const groupStep = 300
 
 // mostMerged bounds flow.Record.Merged.
 const mostMerged = math.MaxInt32 - 1
@@ -356,6 +357,9 @@ func (s *Survey) Compact(records iter.Seq2[*flow.Record, error]) iter.Seq2[Part,
 			if !yield(part, nil) {
 				return
 			}
+			for more && err == nil && s.per.Of(x.time) == begin { // what nobody read
+				x, err, more = next()
+			}
 		}
 		if err == nil && more {
 			err = ErrChanged
@@ -412,7 +416,7 @@ func isFault(err error) bool {
 // besides.
 func (s *Survey) Write(w io.Writer, part Part, of []Source, more int64) (Summary, error) {
 	d := newWriter(w, true)
-	d.span = groupSpan
+	d.step = groupStep
 	n := min(len(of), MaxSources)
 	d.sum.MoreSources = more + int64(len(of)-n)
 	if f := s.faults[part.Begin]; f != nil {
@@ -592,7 +596,7 @@ func (c *compaction) merge(x *slot) {
 	}
 	before := th[x.way]
 	th[x.way] = x
-	if x.first = before == nil || !c.survey.follows(&before.rec, &x.rec); x.first {
+	if x.first = before == nil || !follows(&before.rec, &x.rec); x.first {
 		return
 	}
 	a, b := &before.rec, &x.rec
@@ -608,7 +612,7 @@ func (c *compaction) merge(x *slot) {
 }
 
 // follows reports whether b goes on with what a says.
-func (s *Survey) follows(a, b *flow.Record) bool {
+func follows(a, b *flow.Record) bool {
 	gap := int64(mergeGap)
 	switch {
 	case b.Status != flow.OK:
@@ -616,7 +620,7 @@ func (s *Survey) follows(a, b *flow.Record) bool {
 	case b.Proto == flow.TCP && b.Has.Has(flow.FieldTCPFlags):
 		gap = mergeGapTCP
 	}
-	return b.Start >= a.End && b.Start-a.End <= gap && s.per.Of(a.End) == s.per.Of(b.End) &&
+	return b.Start >= a.End && b.Start-a.End <= gap && Hour.Of(a.Start) == Hour.Of(b.Start) && Hour.Of(a.End) == Hour.Of(b.End) &&
 		a.Has == b.Has && a.Src == b.Src && a.Dst == b.Dst && a.SrcPort == b.SrcPort && a.DstPort == b.DstPort &&
 		a.PktSrc == b.PktSrc && a.PktDst == b.PktDst && a.Direction == b.Direction && a.FlowLogID == b.FlowLogID &&
 		a.InterfaceID == b.InterfaceID && a.ResourceID == b.ResourceID && a.VPCID == b.VPCID && a.SubnetID == b.SubnetID &&

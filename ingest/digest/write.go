@@ -65,9 +65,9 @@ type writer struct {
 
 	columns []column
 	merged  bool // MergedColumn is one of them
-	// span is how far, in seconds, the ends of a row group's records lie apart at
-	// most; not bounded if zero. firstEnd and lastEnd are those of this one.
-	span, firstEnd, lastEnd int64
+	// step divides time, in seconds, so that a row group's records end in one
+	// step: at is the number of this one's. It does not if zero.
+	step, at int64
 }
 
 // An entry is a record with what it is sorted by.
@@ -189,7 +189,7 @@ func (d *writer) add(r *flow.Record) error {
 		d.sum.Start = r.Start
 	}
 	d.sum.End = max(d.sum.End, r.End)
-	if err := d.keepSpan(r.End); err != nil {
+	if err := d.keepStep(r.End); err != nil {
 		return err
 	}
 
@@ -209,22 +209,16 @@ func (d *writer) add(r *flow.Record) error {
 
 var errMerged = errors.New("a digest with merged records has a name that is not a digest's; call it ..." + Suffix)
 
-// keepSpan ends the row group if a record that ends then would make its span
-// too long.
-func (d *writer) keepSpan(end int64) error {
-	if d.span == 0 {
+// keepStep ends the row group before a record that ends in another step.
+func (d *writer) keepStep(end int64) error {
+	if d.step == 0 || end/d.step == d.at {
 		return nil
 	}
-	if len(d.group) > 0 && max(d.lastEnd, end)-min(d.firstEnd, end) > d.span {
-		if err := d.flush(); err != nil {
-			return err
-		}
-	}
+	d.at = end / d.step
 	if len(d.group) == 0 {
-		d.firstEnd, d.lastEnd = end, end
+		return nil
 	}
-	d.firstEnd, d.lastEnd = min(d.firstEnd, end), max(d.lastEnd, end)
-	return nil
+	return d.flush()
 }
 
 // number numbers interfaces. The last one is the likeliest.
