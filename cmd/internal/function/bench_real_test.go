@@ -122,3 +122,29 @@ func BenchmarkMillion(b *testing.B) {
 	}
 	b.ReportMetric(float64(digested)/float64(stats.Bytes), "digest-B/object-B")
 }
+
+// BenchmarkLargeObject digests one object of 75 MB, the largest that AWS
+// delivers, with the memory that the deployment gives.
+func BenchmarkLargeObject(b *testing.B) {
+	const records = 5_000_000
+	logs := b.TempDir()
+	stats, err := traffic.Write(logs, traffic.Config{Records: records, Duration: 5 * time.Minute})
+	if err != nil || stats.Objects != 1 {
+		b.Fatalf("%+v, %v", stats, err)
+	}
+	l := newLab(b)
+	notices := l.putFolder(filepath.Join(logs, "AWSLogs"), "logs", "AWSLogs/")
+	var peak int64
+	var took time.Duration
+	for b.Loop() {
+		f := deployed(b, l.url, 512)
+		r := invoke(b, f, runtimeapi.S3Event(notices...))
+		peak, took = max(peak, r.MaxRSS), took+r.Duration
+		if err := f.Stop(); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(stats.Bytes)/1e6, "object-MB")
+	b.ReportMetric(float64(peak)/1e6, "peak-MB")
+	b.ReportMetric(took.Seconds()/float64(b.N), "s/object")
+}
