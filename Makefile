@@ -109,7 +109,7 @@ template: $(VENV)/ready ## check the Lambda function's template, as it is and as
 .PHONY: race
 race:
 	@.ci/need gcc gcc
-	CGO_ENABLED=1 $(GO) test -race -short ./...
+	CGO_ENABLED=1 $(GO) test -race -short -timeout 20m ./...
 
 .PHONY: fuzz
 fuzz: ## fuzz every target for FUZZTIME, 5s each

@@ -59,13 +59,17 @@ func inOrder(rs []flow.Record, rng *rand.Rand, disorder int64) []flow.Record {
 // Forgetting what is over changes nothing, whatever the disorder within the
 // promise, and so does putting what waits into files.
 func TestOrderedLogGivesTheSame(t *testing.T) {
+	hours, shuffles := 8, 3
+	if testing.Short() {
+		hours, shuffles = 4, 1
+	}
 	inFormats(t, func(t *testing.T, f logFormat) {
 		rng := rand.New(rand.NewPCG(3, 1))
-		rs := longLog(f, rng, 8)
+		rs := longLog(f, rng, hours)
 		for known, o := range map[string]Options{"rules known": {Network: network(t)}, "rules unknown": {}} {
 			want := asJSON(t, analysed(t, rs, o))
 			o.Ordered = true
-			for range 3 {
+			for range shuffles {
 				if got := asJSON(t, analysed(t, inOrder(rs, rng, maxDisorder-60), o)); got != want {
 					t.Fatalf("%s: another result: %s", known, firstDifference(got, want))
 				}

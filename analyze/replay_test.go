@@ -440,6 +440,9 @@ func TestReplayAgainstFirstMatch(t *testing.T) {
 
 // The order of the records does not matter, nor whether it is promised.
 func TestReplayOfAnyOrder(t *testing.T) {
+	if testing.Short() {
+		t.Skip("the other replays tell as much of races")
+	}
 	p := simulate.Presets()
 	c := p[slices.IndexFunc(p, func(p simulate.Preset) bool { return p.Name == "blocked replies" })].Config
 	c.Seed, c.Sessions = 5100, 60

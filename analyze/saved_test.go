@@ -73,7 +73,7 @@ func comeBack[T any, P coded[T]](t *testing.T, compare func(a, b T) int) {
 	rng := rand.New(rand.NewPCG(6, 1))
 	for _, limit := range []int{1, 3, 100, heldRows} {
 		r := newRows[T, P](compare, limit)
-		want := make([]T, 1500)
+		want := make([]T, 600)
 		for i := range want {
 			fill(rng, reflect.ValueOf(&want[i]).Elem())
 			r.add(want[i])

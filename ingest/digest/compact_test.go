@@ -271,7 +271,11 @@ func slowlyMerged(s *Survey, records []flow.Record) []flow.Record {
 // nothing.
 func TestCompactIsTheSlowWay(t *testing.T) {
 	merged := 0
-	for seed := range uint64(60) {
+	seeds := uint64(60)
+	if testing.Short() {
+		seeds = 30
+	}
+	for seed := range seeds {
 		rng := rand.New(rand.NewPCG(11, seed))
 		records := randomTraffic(t, rng, 1+rng.IntN(12), 4000)
 		per := []Period{Hour, Day}[seed%2]

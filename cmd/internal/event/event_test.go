@@ -267,6 +267,9 @@ func TestLogsDamaged(t *testing.T) {
 
 // What unpacks to more than the bound is an error, and is not unpacked further.
 func TestLogsTooLarge(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes a gigabyte under the race detector")
+	}
 	const head = `{"messageType":"DATA_MESSAGE","logGroup":"g","logStream":"s","logEvents":[`
 	for _, c := range []struct{ name, text, want string }{
 		{"space", head + strings.Repeat(" ", maxUnpacked) + `]}`, "it is larger than 64 MiB"},
