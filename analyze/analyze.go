@@ -111,7 +111,7 @@ func Run(records iter.Seq2[*flow.Record, error], o Options) (*Result, error) {
 	a := newAnalysis(o, ports)
 	s := newAssembler(o, ports, a.add)
 	s.over = a.hints.advance
-	a.waiting = newSorter(compareConnections, connectionCodec(s.collector.interfaces), cmp.Or(o.held, heldConnections))
+	a.waiting = newSorter(compareConnections, connectionCodec(s.interfaces), cmp.Or(o.held, heldConnections))
 	defer a.waiting.close()
 	defer s.collector.spill.close()
 	err := s.read(records)

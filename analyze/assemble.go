@@ -31,17 +31,25 @@ const (
 // It takes stock at fixed times, when all records that end before must have
 // come. So it hands on the same connections whatever the order of records
 // within maxDisorder.
+//
+// Legs are joined to connections, and these handed on, while the records of
+// the next step are read; wait comes before whatever both of them need.
 type assembler struct {
 	ordered   bool
 	memory    int64 // Options.Memory
 	collector *collector
-	joiner    joiner
-	families  families
-	ports     *portMeaning
-	pending   []*Leg // closed, and waiting for the other legs of their connection
+	stock     int64         // when stock was taken last; a multiple of step
+	joined    chan struct{} // closed when the legs of that stock are joined; nil at first
+
+	// What joining needs.
+	joiner   joiner
+	families families
+	ports    *portMeaning
+	pending  []*Leg // closed, and waiting for the other legs of their connection
 	// kept is where pending lies, in turn with spare.
 	kept, spare keptLegs
-	stock       int64 // when stock was taken last; a multiple of step
+	// interfaces are the collector's as of the last stock.
+	interfaces map[string]*Interface
 	// emit is handed connections that last as long as the call.
 	emit func(*Connection)
 	// over, when not nil, is told when all connections that ended before a
@@ -50,11 +58,15 @@ type assembler struct {
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
-	return &assembler{ordered: o.Ordered, memory: o.Memory, collector: newCollector(), joiner: joiner{topology: newTopology(o.Network)}, ports: ports, emit: emit}
+	return &assembler{
+		ordered: o.Ordered, memory: o.Memory, collector: newCollector(),
+		joiner: joiner{topology: newTopology(o.Network)}, ports: ports, interfaces: map[string]*Interface{}, emit: emit,
+	}
 }
 
 // read takes all records, and hands on all connections.
 func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
+	defer a.wait()
 	for r, err := range records {
 		var bad *flow.RecordError
 		var broken *flow.ObjectError
@@ -90,6 +102,7 @@ func (a *assembler) advance(seen int64) {
 	for a.stock+step <= seen {
 		a.stock += step
 		a.collector.flush()
+		a.wait()
 		if a.collector.groups.n == 0 && len(a.pending) == 0 && a.collector.spill.isEmpty() {
 			a.stock = seen / step * step // nothing to do on the way
 		}
@@ -98,24 +111,43 @@ func (a *assembler) advance(seen int64) {
 	}
 }
 
-// takeStock closes what is over at the time seen, and hands on the
-// connections whose legs must all be there.
+// takeStock closes what is over at the time seen, and has the connections
+// handed on whose legs must all be there.
 func (a *assembler) takeStock(seen int64) {
 	limit, complete := seen-stillOpen, seen-stillOpen-partners
 	if seen == forever {
 		limit, complete = forever, forever
-	} else if seen%memory == 0 {
-		a.ports.forget(seen)
 	}
 	a.collector.flush()
-	ifaces := a.collector.sortedInterfaces()
-	for _, i := range ifaces {
-		if i.learned() {
-			a.joiner.topology.describe(i)
-			i.settle()
-		}
+	a.wait()
+	if seen != forever && seen%memory == 0 {
+		a.ports.forget(seen)
 	}
-	a.families.of(append(slices.Clip(a.pending), a.collector.close(limit, seen, a.ports)...))
+	a.collector.learn(seen, a.ports)
+	ifaces := a.collector.settleInterfaces(seen, a.joiner.topology)
+	for _, i := range ifaces {
+		a.interfaces[i.ID] = i
+	}
+	legs := a.collector.close(limit, seen, a.ports)
+	joined := make(chan struct{})
+	a.joined = joined
+	go func() {
+		defer close(joined)
+		a.join(legs, ifaces, complete)
+	}()
+}
+
+// wait returns when what was closed is joined and handed on.
+func (a *assembler) wait() {
+	if a.joined != nil {
+		<-a.joined
+	}
+}
+
+// join puts closed legs and those pending together, and hands on the
+// connections that ended before complete; the legs of others go on pending.
+func (a *assembler) join(closed []*Leg, ifaces []*Interface, complete int64) {
+	a.families.of(append(slices.Clip(a.pending), closed...))
 	a.families.joinStragglers()
 	a.families.agree()
 	legs := a.families.legs

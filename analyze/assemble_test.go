@@ -101,6 +101,7 @@ func TestOrderedLogIsForgotten(t *testing.T) {
 				if !yield(&rs[i], nil) {
 					return
 				}
+				a.wait()
 				n = max(n, a.collector.groups.n+len(a.pending))
 			}
 		})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"math"
+	"runtime"
 	"slices"
 
 	"ephemera/ingest/flow"
@@ -47,8 +48,7 @@ type collector struct {
 		hash  uint32
 	}
 	sorting []orderedGroup // scratch
-	legs    arena[Leg]
-	windows arena[window]
+	closers []closer
 }
 
 // groupKey is a five-tuple, either way round, as one interface saw it.
@@ -75,6 +75,7 @@ type group struct {
 	parts                         bool
 
 	accepted bool   // a window of it was
+	counted  bool   // among the five-tuples of its interface
 	freshAt  int64  // the step that it waits for in collector.fresh; notFresh when it does not
 	queued   bool   // is in a list of collector.due
 	dueAt    int64  // the number of that list
@@ -150,16 +151,37 @@ type Interface struct {
 	GatewayID   string
 	NATEvidence string
 
-	number int // in the order of appearance
-	rank   int // in the order of IDs, as of the last stock
+	number  int // in the order of appearance
+	rank    int // in the order of IDs, as of the last stock
+	foreign int // egress records whose header source is somebody else
+
+	heard heard
+}
+
+// heard is what records say of their interface. It is the collector's alone:
+// publish sets the interface from it, and what that tells stays as it is while
+// connections are put together.
+type heard struct {
+	// steps hold what was not published yet, by the step that the records end
+	// in; last is that of the record before.
+	steps  map[int64]*testimony
+	last   *testimony
+	lastAt int64
 
 	named map[flow.Addr]int // addresses that flow-direction or a snapshot makes the interface's own, by records
-	seen  map[flow.Addr]int // the addresses first seen, by five-tuples; while nothing is named
+	seen  map[flow.Addr]int // addresses by five-tuples, while nothing is named
+	fresh bool              // there are addresses that settle has not gone by
+}
+
+// testimony is what the records of one step say of their interface.
+type testimony struct {
+	subnetID, vpcID, instanceID string
+
+	named map[flow.Addr]int // see heard.named
 	// lastNamed was named again times after it was counted.
 	lastNamed flow.Addr
 	again     int
-	foreign   int // egress records whose header source is somebody else
-	settled   int // how many addresses settle went by
+	foreign   int // see Interface.foreign
 }
 
 func newCollector() *collector {
@@ -168,12 +190,15 @@ func newCollector() *collector {
 		groups:     newGroupTable(),
 		due:        map[int64]*group{},
 		fresh:      map[int64][]*group{},
+		closers:    make([]closer, runtime.GOMAXPROCS(0)),
 	}
 }
 
 // add takes one record. The record is not kept.
 func (c *collector) add(r *flow.Record) {
 	iface := c.iface(r)
+	says := iface.heard.at(max(r.Start, r.End))
+	says.place(r)
 	c.span(r)
 	n := 1 + int(r.Merged)
 	switch r.Status {
@@ -194,7 +219,7 @@ func (c *collector) add(r *flow.Record) {
 
 	c.sight(&c.seen, iface, r)
 	c.take(&c.seen)
-	iface.learn(r, n)
+	says.learn(r, n)
 }
 
 // A sighting is what a record says of the packets of a five-tuple.
@@ -263,7 +288,7 @@ func (c *collector) flush() {
 }
 
 func (c *collector) putNow(s *sighting, hash uint64) {
-	g := c.group(s.iface, s.tuple, hash)
+	g := c.groups.get(groupKey{s.iface, s.tuple}, hash)
 	known := len(g.headers)
 	w := s.window
 	w.header = g.number(s.header)
@@ -314,24 +339,12 @@ func (c *collector) iface(r *flow.Record) *Interface {
 	i := c.last.iface
 	if i == nil || i.ID != id {
 		if i = c.interfaces[id]; i == nil {
-			i = &Interface{ID: id, number: len(c.interfaces), named: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
+			i = &Interface{ID: id, number: len(c.interfaces), heard: newHeard()}
 			c.interfaces[id] = i
 		}
 		c.last.iface = i
 	}
-	i.SubnetID = max(i.SubnetID, r.SubnetID)
-	i.VPCID = max(i.VPCID, r.VPCID)
-	i.InstanceID = max(i.InstanceID, r.InstanceID)
 	return i
-}
-
-func (c *collector) group(i *Interface, t flow.Tuple, hash uint64) *group {
-	g, made := c.groups.get(groupKey{i, t}, hash)
-	if made {
-		i.see(t.Src)
-		i.see(t.Dst)
-	}
-	return g
 }
 
 // stockOf is the number of the first stock that a connection is over at which
@@ -436,54 +449,124 @@ func (c *collector) refresh(g *group) {
 	}
 }
 
+func newHeard() heard {
+	return heard{steps: map[int64]*testimony{}, named: map[flow.Addr]int{}, seen: map[flow.Addr]int{}}
+}
+
+// at returns what records tell that end at a time.
+func (h *heard) at(end int64) *testimony {
+	if n := end / step; h.last == nil || n != h.lastAt {
+		if h.steps[n] == nil {
+			h.steps[n] = &testimony{named: map[flow.Addr]int{}}
+		}
+		h.last, h.lastAt = h.steps[n], n
+	}
+	return h.last
+}
+
+// place notes where a record says that the interface is.
+func (t *testimony) place(r *flow.Record) {
+	t.subnetID, t.vpcID, t.instanceID = max(t.subnetID, r.SubnetID), max(t.vpcID, r.VPCID), max(t.instanceID, r.InstanceID)
+}
+
 // learn notes which address a record, that stands for n, gives the interface.
-func (i *Interface) learn(r *flow.Record, n int) {
+func (t *testimony) learn(r *flow.Record, n int) {
 	switch r.Direction {
 	case flow.Egress:
-		i.name(r.Src, n)
+		t.name(r.Src, n)
 		if r.PktSrc.IsValid() && r.PktSrc != r.Src {
-			i.foreign += n
+			t.foreign += n
 		}
 	case flow.Ingress:
-		i.name(r.Dst, n)
+		t.name(r.Dst, n)
 	}
 }
 
 // name counts an address that the log names as the interface's own, n times.
 // It is mostly the same one.
-func (i *Interface) name(a flow.Addr, n int) {
-	if a == i.lastNamed {
-		i.again += n
+func (t *testimony) name(a flow.Addr, n int) {
+	if a == t.lastNamed {
+		t.again += n
 		return
 	}
-	i.countAgain()
-	i.lastNamed = a
-	i.named[a] += n
+	t.countAgain()
+	t.lastNamed = a
+	t.named[a] += n
 }
 
 // countAgain brings named up to date.
-func (i *Interface) countAgain() {
-	if i.again > 0 {
-		i.named[i.lastNamed] += i.again
-		i.again = 0
+func (t *testimony) countAgain() {
+	if t.again > 0 {
+		t.named[t.lastNamed] += t.again
+		t.again = 0
 	}
 }
 
-// seenAddrs bounds Interface.seen. The interface's own addresses are among
-// the first ones seen, because one of them stands in every record.
-const seenAddrs = 1024
+// publish sets the interface from the records that end before seen, a multiple
+// of step or forever.
+func (i *Interface) publish(seen int64) {
+	h := &i.heard
+	for n, t := range h.steps {
+		if seen < forever && n*step >= seen {
+			continue
+		}
+		delete(h.steps, n)
+		t.countAgain()
+		for a, records := range t.named {
+			h.fresh = h.fresh || h.named[a] == 0
+			h.named[a] += records
+		}
+		i.SubnetID, i.VPCID, i.InstanceID = max(i.SubnetID, t.subnetID), max(i.VPCID, t.vpcID), max(i.InstanceID, t.instanceID)
+		i.foreign += t.foreign
+	}
+	h.last = nil
+	h.bound()
+}
 
-func (i *Interface) see(a flow.Addr) {
-	if len(i.named) > 0 {
+// see counts the addresses of a five-tuple.
+func (h *heard) see(t flow.Tuple) {
+	if len(h.named) > 0 {
 		return // nobody asks for it any more
 	}
-	if _, ok := i.seen[a]; ok || len(i.seen) < seenAddrs {
-		i.seen[a]++
+	for _, a := range [...]flow.Addr{t.Src, t.Dst} {
+		h.fresh = h.fresh || h.seen[a] == 0
+		h.seen[a]++
 	}
 }
 
-// learned reports whether addresses have come since settle was called.
-func (i *Interface) learned() bool { return i.own == nil || i.settled != len(i.named)+len(i.seen) }
+// seenAddrs is how many addresses heard.seen keeps from one stock to the next:
+// those seen most, among which are the interface's own, because one of them
+// stands in every record.
+const seenAddrs = 1024
+
+func (h *heard) bound() {
+	if len(h.named) > 0 {
+		clear(h.seen)
+	}
+	if len(h.seen) <= seenAddrs {
+		return
+	}
+	most := slices.SortedFunc(maps.Keys(h.seen), func(a, b flow.Addr) int {
+		return cmp.Or(cmp.Compare(h.seen[b], h.seen[a]), a.Compare(b))
+	})
+	for _, a := range most[seenAddrs:] {
+		delete(h.seen, a)
+	}
+}
+
+// settleInterfaces brings the interfaces up to what the records tell that end
+// before seen, and returns them by ID.
+func (c *collector) settleInterfaces(seen int64, t topology) []*Interface {
+	ifaces := c.sortedInterfaces()
+	for _, i := range ifaces {
+		i.publish(seen)
+		if i.own == nil || i.heard.fresh {
+			t.describe(i)
+			i.settle()
+		}
+	}
+	return ifaces
+}
 
 // settle decides the interface's own addresses from the records so far. Flow
 // log records are centred on the interface: its primary address stands on
@@ -491,14 +574,13 @@ func (i *Interface) learned() bool { return i.own == nil || i.settled != len(i.n
 // each family, the address that most five-tuples share; of two such, the
 // private one.
 func (i *Interface) settle() {
-	i.countAgain()
 	i.own = map[flow.Addr]bool{}
-	for a := range i.named {
+	for a := range i.heard.named {
 		i.own[a] = true
 	}
-	votes := i.named
+	votes := i.heard.named
 	if len(votes) == 0 {
-		votes = i.seen
+		votes = i.heard.seen
 		i.own[mostSeen(votes, true)] = true
 		i.own[mostSeen(votes, false)] = true
 	}
@@ -510,7 +592,7 @@ func (i *Interface) settle() {
 	}
 	i.own[i.Addr] = true
 	delete(i.own, flow.Addr{})
-	i.settled = len(i.named) + len(i.seen)
+	i.heard.fresh = false
 }
 
 // owns reports whether a is an address of the interface's own, as far as that

@@ -48,23 +48,22 @@ func (t *groupTable) touch(h uint64) int64 {
 	return 0
 }
 
-// get returns the group of a key with the hash h, and whether it had to be
-// made.
-func (t *groupTable) get(k groupKey, h uint64) (g *group, made bool) {
+// get returns the group of a key with the hash h.
+func (t *groupTable) get(k groupKey, h uint64) *group {
 	mask := uint64(len(t.slots) - 1)
 	i := h & mask
 	for ; t.slots[i].group != nil; i = (i + 1) & mask {
 		if s := &t.slots[i]; s.hash == h && s.key == k {
-			return s.group, false
+			return s.group
 		}
 	}
-	g = t.make(k)
+	g := t.make(k)
 	g.hash = h
 	t.slots[i] = groupSlot{h, g}
 	if t.n++; 4*t.n > 3*len(t.slots) {
 		t.grow()
 	}
-	return g, true
+	return g
 }
 
 func (t *groupTable) make(k groupKey) *group {

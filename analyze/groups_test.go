@@ -62,9 +62,9 @@ func TestGroupTableAgainstMap(t *testing.T) {
 			delete(want, k)
 			removed = append(removed, g)
 		} else {
-			got, made := table.get(k, k.hash())
-			if made != (g == nil) || !made && got != g || made && taken[got] || got.key != k {
-				t.Fatalf("step %d, %v: got %p of %v, made: %t; want %p; taken: %t", n, k, got, got.key, made, g, taken[got])
+			got, made := table.get(k, k.hash()), g == nil
+			if !made && got != g || made && taken[got] || got.key != k {
+				t.Fatalf("step %d, %v: got %p of %v, want %p; taken: %t", n, k, got, got.key, g, taken[got])
 			}
 			if blank := (&group{key: k, hash: k.hash(), freshAt: notFresh, windows: got.first[:0]}); made && !reflect.DeepEqual(got, blank) {
 				t.Fatalf("step %d: a group begins with %+v", n, got)
@@ -96,12 +96,12 @@ func TestGroupKnowsItsWindows(t *testing.T) {
 	whole, split := 0, 0
 	for n := range 4000 {
 		c := newCollector()
-		key := groupKey{&Interface{seen: map[flow.Addr]int{}}, flow.Tuple{Proto: []flow.Proto{flow.TCP, flow.UDP}[n%2]}}
+		key := groupKey{&Interface{heard: newHeard()}, flow.Tuple{Proto: []flow.Proto{flow.TCP, flow.UDP}[n%2]}}
 		for _, s := range randomSightings(rng, key) {
 			c.put(&s)
 		}
 		c.flush()
-		g, _ := c.groups.get(key, key.hash())
+		g := c.groups.get(key, key.hash())
 		ws := slices.Clone(g.windows)
 		knows := []int64{g.firstStart, g.firstEnd, g.lastEnd, g.firstClose, g.lastSYN}
 		if want := timesOf(ws); !slices.Equal(knows, want) {
@@ -201,10 +201,9 @@ func TestDueAgainstScan(t *testing.T) {
 			for _, g := range got {
 				c.queue(g) // as if nothing had been handed out
 			}
-			c.settleInterfaces()
-			count(c.close(limit, stock, ports))
+			count(c.takeStock(limit, stock, ports))
 		}
-		count(c.close(forever, forever, ports))
+		count(c.takeStock(forever, forever, ports))
 		if out += c.coverage.Duplicates; out != put || c.held != 0 || c.groups.n != 0 {
 			t.Errorf("seed %d: %d of %d windows came out, %d are held, and %d groups", seed, out, put, c.held, c.groups.n)
 		}
@@ -224,11 +223,11 @@ func randomCollectorKeys(rng *rand.Rand, c *collector, n int) []groupKey {
 	return keys
 }
 
-// settleInterfaces does what comes before a stock.
-func (c *collector) settleInterfaces() {
-	for _, i := range c.sortedInterfaces() {
-		i.settle()
-	}
+// takeStock is close with all that comes before.
+func (c *collector) takeStock(limit, seen int64, p *portMeaning) []*Leg {
+	c.learn(seen, p)
+	c.settleInterfaces(seen, topology{})
+	return c.close(limit, seen, p)
 }
 
 func sortedGroups(gs []*group) []*group {
@@ -255,7 +254,7 @@ func TestDroppedWindowHoldsNothingBack(t *testing.T) {
 		}
 		var closed int64
 		for stock := int64(6300); stock <= last; stock += step {
-			for _, l := range c.close(stock-stillOpen, stock, ports) {
+			for _, l := range c.takeStock(stock-stillOpen, stock, ports) {
 				if l.End == end {
 					closed = stock
 				}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"math"
 	"slices"
+	"sync"
 
 	"ephemera/ingest/flow"
 )
@@ -99,37 +100,16 @@ func (w *Way) add(v *window) {
 }
 
 // close takes out the connections that ended before limit, as legs in a fixed
-// order, which last until it is called again. All records that end before seen must have come; whoever needs
-// nothing more to come calls it with forever. The interfaces' ranks must be
-// up to date.
+// order, which last until it is called again. All records that end before seen
+// must have come, and been learned; whoever needs nothing more to come calls it
+// with forever. The interfaces must be settled.
 func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	c.flush()
 	c.closed = limit
-	c.legs.empty()
-	c.windows.empty()
-	c.learn(seen, p)
 	due := c.takeDue(limit)
 	c.sortGroups(due)
-	legs := make([]*Leg, 0, len(due))
-	for n, g := range due {
-		if n%batchSize == 0 { // see groupTable.touch
-			for _, next := range due[n:min(n+batchSize, len(due))] {
-				c.batch.touched += next.firstEnd + next.windows[0].end + int64(len(next.headers))
-			}
-		}
-		c.held -= len(g.windows)
-		g.settle()
-		var dropped int
-		g.windows, dropped = dedupe(g.windows)
-		c.coverage.Duplicates += dropped
-		c.coverage.Records -= dropped
-		if !g.parts {
-			legs = append(legs, c.leg(g, g.windows, 0, p))
-			c.drop(g)
-			continue
-		}
-		legs = append(legs, c.closeParts(g, limit, seen, p)...)
-		c.held += len(g.windows)
+	legs := c.closeGroups(due, limit, seen, p)
+	for _, g := range due {
 		switch {
 		case len(g.windows) == 0:
 			c.drop(g)
@@ -143,6 +123,71 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 	}
 	c.inParts = slices.DeleteFunc(c.inParts, func(g *group) bool { return g.removed || !g.listed })
 	return legs
+}
+
+// fewGroups are not worth the help of another goroutine.
+const fewGroups = 64
+
+// closeGroups makes legs of groups, in their order, with all processors.
+func (c *collector) closeGroups(gs []*group, limit, seen int64, p *portMeaning) []*Leg {
+	workers := min(len(c.closers), 1+len(gs)/fewGroups)
+	each := (len(gs) + workers - 1) / workers
+	var wait sync.WaitGroup
+	for n := range workers {
+		x, part := &c.closers[n], gs[min(n*each, len(gs)):min((n+1)*each, len(gs))]
+		if n+1 == workers {
+			x.close(part, limit, seen, p)
+			break
+		}
+		wait.Go(func() { x.close(part, limit, seen, p) })
+	}
+	wait.Wait()
+	legs := make([]*Leg, 0, len(gs))
+	for n := range workers {
+		x := &c.closers[n]
+		legs = append(legs, x.closed...)
+		c.held -= x.taken
+		c.coverage.Duplicates += x.duplicates
+		c.coverage.Records -= x.duplicates
+	}
+	return legs
+}
+
+// A closer makes legs of groups that nobody else looks at meanwhile. What it
+// made lasts until it closes others.
+type closer struct {
+	closed            []*Leg
+	taken, duplicates int // windows
+	legs              arena[Leg]
+	windows           arena[window]
+	touched           int64 // see groupTable.touch
+}
+
+// close makes legs of the connections that ended before limit. What is left
+// in the groups is what goes on.
+func (x *closer) close(gs []*group, limit, seen int64, p *portMeaning) {
+	x.closed, x.taken, x.duplicates = x.closed[:0], 0, 0
+	x.legs.empty()
+	x.windows.empty()
+	for n, g := range gs {
+		if n%batchSize == 0 {
+			for _, next := range gs[n:min(n+batchSize, len(gs))] {
+				x.touched += next.firstEnd + next.windows[0].end + int64(len(next.headers))
+			}
+		}
+		x.taken += len(g.windows)
+		g.settle()
+		var dropped int
+		g.windows, dropped = dedupe(g.windows)
+		x.duplicates += dropped
+		if g.parts {
+			x.closeParts(g, limit, seen, p)
+			x.taken -= len(g.windows)
+			continue
+		}
+		x.closed = append(x.closed, x.leg(g, g.windows, 0, p))
+		g.windows = g.windows[:0]
+	}
 }
 
 // sortGroups puts groups in the order of compareKeys.
@@ -205,9 +250,10 @@ func order34(a flow.Addr) uint64 {
 // forever is later than every record.
 const forever = math.MaxInt64
 
-// learn tells p of the five-tuples that were seen before seen, a multiple of
-// step or forever.
+// learn tells p, and the interfaces, of the five-tuples that were seen before
+// seen, a multiple of step or forever.
 func (c *collector) learn(seen int64, p *portMeaning) {
+	c.flush()
 	for at, gs := range c.fresh {
 		if seen < forever && at*step >= seen {
 			continue
@@ -222,6 +268,10 @@ func (c *collector) learn(seen int64, p *portMeaning) {
 			if g.freshAt == at { // else it was learned already, with what ended earlier
 				p.learn(g)
 				g.freshAt = notFresh
+				if !g.counted {
+					g.counted = true
+					g.key.iface.heard.see(g.key.tuple)
+				}
 			}
 		}
 	}
@@ -237,14 +287,14 @@ func compareKeys(a, b groupKey) int {
 // closeParts takes the connections that ended before limit out of the group, split
 // by header addresses and in time. One that is followed by nothing but
 // rejected packets stays until these are over: they may be its own.
-func (c *collector) closeParts(g *group, limit, seen int64, p *portMeaning) []*Leg {
+func (x *closer) closeParts(g *group, limit, seen int64, p *portMeaning) {
 	var legs []*Leg
 	var open []window
 	for h, ws := range g.byHeader() {
 		parts := splitReuse(ws, g.key.tuple.Proto)
 		for k, part := range parts {
 			if lastEnd(part) < limit && !(k+1 < len(parts) && trailing(parts[k+1], limit, seen)) {
-				legs = append(legs, c.leg(g, part, h, p))
+				legs = append(legs, x.leg(g, part, h, p))
 			} else {
 				open = append(open, part...)
 			}
@@ -253,11 +303,11 @@ func (c *collector) closeParts(g *group, limit, seen int64, p *portMeaning) []*L
 	slices.SortFunc(legs, func(a, b *Leg) int {
 		return cmp.Or(a.Header.Compare(b.Header), cmp.Compare(a.Start, b.Start))
 	})
+	x.closed = append(x.closed, legs...)
 	g.windows, g.parts = g.windows[:0], false
 	for _, w := range open {
 		g.add(w)
 	}
-	return legs
 }
 
 // trailing reports whether what came after a connection was still open at
@@ -354,14 +404,14 @@ func (w window) hasSYN() bool { return w.flags.Has(flow.SYN) && !w.flags.Has(flo
 func (w window) closes() bool { return w.flags&(flow.FIN|flow.RST) != 0 }
 
 // leg builds one leg from the windows of one connection, which it copies.
-func (c *collector) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
+func (x *closer) leg(g *group, ws []window, h int, p *portMeaning) *Leg {
 	head := g.key.tuple
 	if h < len(g.headers) {
 		head.Src, head.Dst = g.headers[h].src, g.headers[h].dst
 	}
 	forward, evidence := initiator(g.key.iface, g.key.tuple, head, ws, p)
-	l := &c.legs.take(1)[0]
-	*l = Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence, windows: c.windows.copyOf(ws)}
+	l := &x.legs.take(1)[0]
+	*l = Leg{Interface: g.key.iface, Header: head, Seen: g.key.tuple, HasHeader: h < len(g.headers), Initiator: evidence, windows: x.windows.copyOf(ws)}
 	if !forward {
 		l.Header, l.Seen = l.Header.Reverse(), l.Seen.Reverse()
 		for i := range l.windows {

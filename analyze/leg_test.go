@@ -137,7 +137,7 @@ func fastConnections(rs []flow.Record) []string {
 		c.add(&rs[i])
 	}
 	var out []string
-	for _, l := range c.close(forever, forever, newPortMeaning(defaultControlPorts)) {
+	for _, l := range c.takeStock(forever, forever, newPortMeaning(defaultControlPorts)) {
 		t, forward := l.Header.Canonical()
 		a, b := l.FromInitiator, l.FromResponder
 		if !forward {

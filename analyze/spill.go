@@ -180,7 +180,8 @@ func (c *collector) unparkGroup(p parkedGroup) {
 	k := groupKey{p.iface, p.tuple}
 	h := k.hash()
 	delete(c.spill.parkedKeys, h)
-	g, _ := c.groups.get(k, h)
+	g := c.groups.get(k, h)
+	g.counted = true
 	for _, w := range p.windows {
 		if w.header >= 0 {
 			w.header = g.number(p.headers[w.header])

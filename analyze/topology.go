@@ -29,13 +29,13 @@ func (t topology) describe(i *Interface) {
 				i.Addr = x.Primary
 			}
 			for _, a := range x.Addrs {
-				i.named[a]++
+				i.heard.named[a]++
 			}
 		}
 		if g := n.NATGatewayOf(i.ID); g != nil {
 			i.NAT, i.GatewayID, i.NATEvidence = true, g.ID, "named by the snapshot as "+g.ID
 			for _, a := range g.PrivateAddrs {
-				i.named[a]++
+				i.heard.named[a]++
 			}
 		}
 	}
