@@ -74,7 +74,7 @@ func (r *Rows[T]) Err() error {
 	if r == nil || r.sorter == nil {
 		return nil
 	}
-	return r.sorter.err
+	return r.sorter.failure()
 }
 
 // MarshalJSON gives the rows as one array, which it holds as a whole: it is

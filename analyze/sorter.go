@@ -10,6 +10,7 @@ import (
 	"iter"
 	"os"
 	"slices"
+	"sync"
 )
 
 // How much a sorter keeps in memory before it writes it to its file: so many
@@ -52,6 +53,9 @@ type sorter[T any] struct {
 	// oldest have the highest level.
 	runs []run
 	err  error // the first one of the file
+
+	// reading is held by whoever of several readers sorts, or sets err.
+	reading sync.Mutex
 }
 
 // A packed value is one as bytes.
@@ -249,7 +253,8 @@ func (s *sorter[T]) readInto(v *T, c *coder, r packed) error {
 func (s *sorter[T]) len() int { return s.n }
 
 // all yields the values in order, equal ones as they were added. It can be
-// called again. It ends early when the file cannot be read: see err.
+// called again, and from several goroutines when all values are added. It ends
+// early when the file cannot be read: see failure.
 func (s *sorter[T]) all() iter.Seq[T] {
 	return func(yield func(T) bool) {
 		v := new(T)
@@ -264,7 +269,9 @@ func (s *sorter[T]) all() iter.Seq[T] {
 // each sets v to one value after the other, as all yields them.
 func (s *sorter[T]) each(v *T) func(yield func() bool) {
 	return func(yield func() bool) {
+		s.reading.Lock()
 		s.sort()
+		s.reading.Unlock()
 		m := s.newMerge(s.runs)
 		m.push(&cursor{index: len(s.runs), next: s.nextHeld()})
 		c := s.reader()
@@ -276,8 +283,17 @@ func (s *sorter[T]) each(v *T) func(yield func() bool) {
 				return
 			}
 		}
+		s.reading.Lock()
 		s.err = cmp.Or(s.err, m.err)
+		s.reading.Unlock()
 	}
+}
+
+// failure returns the first error of writing or reading values.
+func (s *sorter[T]) failure() error {
+	s.reading.Lock()
+	defer s.reading.Unlock()
+	return s.err
 }
 
 // nextHeld returns a function that returns what is held, in order.

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync"
 	"testing"
 
 	"ephemera/ingest/flow"
@@ -44,6 +45,15 @@ func TestSorter(t *testing.T) {
 			s.add(v)
 		}
 		slices.SortStableFunc(want, s.compare)
+		var readers sync.WaitGroup
+		for range 3 {
+			readers.Go(func() {
+				if got := slices.Collect(s.all()); !slices.Equal(got, want) || s.failure() != nil {
+					t.Errorf("limit %d, %d values, one of three readers: got %v (%v), want %v", s.limit, len(want), got, s.failure(), want)
+				}
+			})
+		}
+		readers.Wait()
 		for range 2 {
 			if got := slices.Collect(s.all()); !slices.Equal(got, want) || s.err != nil {
 				t.Fatalf("limit %d, %d values: got %v (%v), want %v", s.limit, len(want), got, s.err, want)

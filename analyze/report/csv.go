@@ -3,8 +3,6 @@ package report
 import (
 	"cmp"
 	"context"
-	"errors"
-	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -32,65 +30,6 @@ func WriteCSV(ctx context.Context, dir string, r *analyze.Result) error {
 		}
 	}
 	return nil
-}
-
-// Interruptible returns a writer that writes to w as long as ctx lives.
-func Interruptible(ctx context.Context, w io.Writer) io.Writer { return interruptible{ctx, w} }
-
-type interruptible struct {
-	ctx context.Context
-	w   io.Writer
-}
-
-func (i interruptible) Write(p []byte) (int, error) {
-	if i.ctx.Err() != nil {
-		return 0, i.ctx.Err()
-	}
-	return i.w.Write(p)
-}
-
-// ReplaceFile writes a file whole or not at all: a temporary one beside it,
-// which is then renamed. Where the name is a symbolic link, what it leads to
-// is replaced. A pipe or a device, such as /dev/stdout or a shell's >(...),
-// is written to as it is. An error names the file.
-func ReplaceFile(name string, write func(io.Writer) error) (err error) {
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%s: %w", name, err)
-		}
-	}()
-	target := name
-	if info, err := os.Stat(name); err == nil {
-		if !info.Mode().IsRegular() && !info.IsDir() {
-			return writeTo(name, write)
-		}
-		if target, err = filepath.EvalSymlinks(name); err != nil {
-			return err
-		}
-	}
-	// With the process in its name, two that write the same report do not
-	// write into each other's file.
-	temporary := filepath.Join(filepath.Dir(target), fmt.Sprintf(".%s.%d.tmp", filepath.Base(target), os.Getpid()))
-	f, err := os.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o666)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(write(f), f.Close()); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	if err := os.Rename(temporary, target); err != nil {
-		return errors.Join(err, os.Remove(temporary))
-	}
-	return nil
-}
-
-// writeTo writes to a pipe or a device.
-func writeTo(name string, write func(io.Writer) error) error {
-	f, err := os.OpenFile(name, os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	return errors.Join(write(f), f.Close())
 }
 
 // fullBuffer is how many bytes of rows are written at once.

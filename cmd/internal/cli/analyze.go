@@ -4,10 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"iter"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -163,30 +160,20 @@ func (f *analyzeFlags) write(ctx context.Context, r *analyze.Result, s Streams) 
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
-	csvDir, html, json := f.csv, f.html, f.json
 	if f.out != "" {
-		if err := os.MkdirAll(f.out, 0o755); err != nil {
-			return err
-		}
-		csvDir, html, json = f.out, filepath.Join(f.out, "report.html"), filepath.Join(f.out, "report.json")
-	}
-	if csvDir != "" {
-		if err := report.WriteCSV(ctx, csvDir, r); err != nil {
+		if err := report.Everything(f.out).Write(ctx, r); err != nil {
 			return err
 		}
 	}
-	if html != "" {
-		if err := report.ReplaceFile(html, func(w io.Writer) error { return report.WriteHTML(report.Interruptible(ctx, w), r) }); err != nil {
-			return err
-		}
+	files := report.Files{CSV: f.csv, HTML: f.html, JSON: f.json}
+	if f.json == "-" {
+		files.JSON = ""
 	}
-	switch {
-	case json == "-":
+	if err := files.Write(ctx, r); err != nil {
+		return err
+	}
+	if f.json == "-" {
 		return report.WriteJSON(report.Interruptible(ctx, s.Out), r)
-	case json != "":
-		if err := report.ReplaceFile(json, func(w io.Writer) error { return report.WriteJSON(report.Interruptible(ctx, w), r) }); err != nil {
-			return err
-		}
 	}
 	if f.csv == "" && f.html == "" && f.json == "" {
 		return writeSummary(s.Out, r, f.out)

@@ -353,9 +353,7 @@ func (p *proved) writeDir(ctx context.Context, dir string) error {
 		return err
 	}
 	files := map[string]func(io.Writer) error{
-		"report.html": func(w io.Writer) error { return report.WriteHTML(w, p.result) },
-		"report.json": func(w io.Writer) error { return report.WriteJSON(w, p.result) },
-		"replay.csv":  func(w io.Writer) error { return report.WriteReplayCSV(w, p.result.Replay) },
+		"replay.csv": func(w io.Writer) error { return report.WriteReplayCSV(w, p.result.Replay) },
 		filepath.Join(proposedDir, "describe-network-acls.json"): func(w io.Writer) error {
 			return rules.WriteACLs(w, p.revision.To.ACLs)
 		},
@@ -372,7 +370,7 @@ func (p *proved) writeDir(ctx context.Context, dir string) error {
 			return err
 		}
 	}
-	return report.WriteCSV(ctx, dir, p.result)
+	return report.Everything(dir).Write(ctx, p.result)
 }
 
 // writeProposal tells people what is proposed and how it was proved.

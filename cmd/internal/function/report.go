@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -111,7 +110,7 @@ func (f *Function) leased(ctx context.Context, at time.Time) (Reported, error) {
 	}
 	defer r.Close()
 	files := filepath.Join(scratch, "report")
-	if err := writeFiles(ctx, files, r); err != nil {
+	if err := report.Everything(files).Write(ctx, r); err != nil {
 		return Reported{}, err
 	}
 	done := Reported{Records: r.Coverage.Records}
@@ -261,19 +260,6 @@ func (f *Function) network(ctx context.Context, dir string) (*rules.History, err
 		return nil, fmt.Errorf("there is no snapshot in %s; make one with: ephemera snapshot, and copy it there", f.set.Network)
 	}
 	return rules.ReadDir(dir)
-}
-
-// writeFiles writes every report into dir.
-func writeFiles(ctx context.Context, dir string, r *analyze.Result) error {
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return err
-	}
-	return errors.Join(
-		report.WriteCSV(ctx, dir, r),
-		report.ReplaceFile(filepath.Join(dir, "report.json"), func(w io.Writer) error { return report.WriteJSON(report.Interruptible(ctx, w), r) }),
-		report.ReplaceFile(filepath.Join(dir, "report.html"), func(w io.Writer) error { return report.WriteHTML(report.Interruptible(ctx, w), r) }),
-		r.Err(),
-	)
 }
 
 // publish writes the files of a report under its time and, unless a later one
