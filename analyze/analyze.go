@@ -200,7 +200,7 @@ func (a *analysis) finish(s *assembler) {
 	}
 	f.find(a.waiting.all)
 
-	ifaces := s.collector.sortedInterfaces()
+	ifaces := s.collector.ranked
 	r.Coverage, r.NATGateways = s.collector.coverage, a.gateways.rows(ifaces)
 	r.Coverage.Interfaces = len(ifaces)
 	r.Coverage.Snapshot = o.Network != nil

@@ -33,7 +33,7 @@ const (
 // within maxDisorder.
 //
 // Legs are joined to connections, and these handed on, while the records of
-// the next step are read; wait comes before whatever both of them need.
+// the next step are read; wait comes before what both of them need.
 type assembler struct {
 	ordered   bool
 	memory    int64 // Options.Memory
@@ -102,8 +102,7 @@ func (a *assembler) advance(seen int64) {
 	for a.stock+step <= seen {
 		a.stock += step
 		a.collector.flush()
-		a.wait()
-		if a.collector.groups.n == 0 && len(a.pending) == 0 && a.collector.spill.isEmpty() {
+		if a.collector.groups.n == 0 && a.collector.spill.isEmpty() && a.nothingPending() {
 			a.stock = seen / step * step // nothing to do on the way
 		}
 		a.takeStock(a.stock)
@@ -117,24 +116,30 @@ func (a *assembler) takeStock(seen int64) {
 	limit, complete := seen-stillOpen, seen-stillOpen-partners
 	if seen == forever {
 		limit, complete = forever, forever
-	}
-	a.collector.flush()
-	a.wait()
-	if seen != forever && seen%memory == 0 {
+	} else if seen%memory == 0 {
 		a.ports.forget(seen)
 	}
-	a.collector.learn(seen, a.ports)
-	ifaces := a.collector.settleInterfaces(seen, a.joiner.topology)
-	for _, i := range ifaces {
-		a.interfaces[i.ID] = i
+	c := a.collector
+	c.learn(seen, a.ports)
+	if len(c.ranked) < len(c.interfaces) {
+		a.wait()
+		c.rankInterfaces()
+		for _, i := range c.ranked {
+			a.interfaces[i.ID] = i
+		}
 	}
-	legs := a.collector.close(limit, seen, a.ports)
+	due := c.dueGroups(limit)
+	a.wait()
+	a.ports.publish()
+	c.settleInterfaces(seen, a.joiner.topology)
+	legs := c.legsOf(due, limit, seen, a.ports)
 	joined := make(chan struct{})
 	a.joined = joined
 	go func() {
 		defer close(joined)
-		a.join(legs, ifaces, complete)
+		a.join(legs, c.ranked, complete)
 	}()
+	c.putBack(due)
 }
 
 // wait returns when what was closed is joined and handed on.
@@ -142,6 +147,11 @@ func (a *assembler) wait() {
 	if a.joined != nil {
 		<-a.joined
 	}
+}
+
+func (a *assembler) nothingPending() bool {
+	a.wait()
+	return len(a.pending) == 0
 }
 
 // join puts closed legs and those pending together, and hands on the

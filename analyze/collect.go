@@ -25,6 +25,7 @@ var WantFields = flow.Fields(
 // order.
 type collector struct {
 	interfaces map[string]*Interface
+	ranked     []*Interface // by ID, as of the last stock
 	groups     *groupTable
 	fresh      map[int64][]*group // those whose endpoints portMeaning has not learned, by the step that the first of their windows ends in
 	coverage   Coverage
@@ -555,17 +556,15 @@ func (h *heard) bound() {
 }
 
 // settleInterfaces brings the interfaces up to what the records tell that end
-// before seen, and returns them by ID.
-func (c *collector) settleInterfaces(seen int64, t topology) []*Interface {
-	ifaces := c.sortedInterfaces()
-	for _, i := range ifaces {
+// before seen.
+func (c *collector) settleInterfaces(seen int64, t topology) {
+	for _, i := range c.ranked {
 		i.publish(seen)
 		if i.own == nil || i.heard.fresh {
 			t.describe(i)
 			i.settle()
 		}
 	}
-	return ifaces
 }
 
 // settle decides the interface's own addresses from the records so far. Flow
@@ -622,11 +621,10 @@ func mostSeen(votes map[flow.Addr]int, v4 bool) flow.Addr {
 
 func isPrivate(a flow.Addr) bool { return a.Netip().IsPrivate() }
 
-// sortedInterfaces returns the interfaces by ID.
-func (c *collector) sortedInterfaces() []*Interface {
-	sorted := slices.SortedFunc(maps.Values(c.interfaces), func(a, b *Interface) int { return cmp.Compare(a.ID, b.ID) })
-	for rank, i := range sorted {
+// rankInterfaces gives the interfaces their ranks.
+func (c *collector) rankInterfaces() {
+	c.ranked = slices.SortedFunc(maps.Values(c.interfaces), func(a, b *Interface) int { return cmp.Compare(a.ID, b.ID) })
+	for rank, i := range c.ranked {
 		i.rank = rank
 	}
-	return sorted
 }

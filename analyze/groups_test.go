@@ -223,11 +223,16 @@ func randomCollectorKeys(rng *rand.Rand, c *collector, n int) []groupKey {
 	return keys
 }
 
-// takeStock is close with all that comes before.
+// takeStock is what an assembler does.
 func (c *collector) takeStock(limit, seen int64, p *portMeaning) []*Leg {
 	c.learn(seen, p)
+	c.rankInterfaces()
+	due := c.dueGroups(limit)
+	p.publish()
 	c.settleInterfaces(seen, topology{})
-	return c.close(limit, seen, p)
+	legs := c.legsOf(due, limit, seen, p)
+	c.putBack(due)
+	return legs
 }
 
 func sortedGroups(gs []*group) []*group {

@@ -124,6 +124,7 @@ type portMeaning struct {
 	control *portFlags
 	peers   peerTable
 	ftp     map[pairKey]bool      // who is a client of whom
+	found   []flow.Addr           // servers that were learned since publish was called
 	servers map[flow.Addr]bool    // who has a control port that something was let through to
 	near    map[netip.Prefix]bool // their neighbourhoods
 }
@@ -173,18 +174,23 @@ func (p *portMeaning) learnTuple(t flow.Tuple, g *group) {
 			t = t.Reverse()
 		}
 		p.ftp[pairKey{t.Src, t.Dst}] = true
-		if g.accepted {
-			p.addServer(t.Dst)
+		if g.accepted && !p.servers[t.Dst] {
+			p.found = append(p.found, t.Dst)
 		}
 	}
 	p.peers.count(destination(t.Reverse()), destination(t), g.firstEnd)
 }
 
-func (p *portMeaning) addServer(a flow.Addr) {
-	p.servers[a] = true
-	if n := neighbourhoodOf(a); n.IsValid() {
-		p.near[n] = true
+// publish makes servers of those found. What is read of servers and near stays
+// as it is between its calls, whatever is learned.
+func (p *portMeaning) publish() {
+	for _, a := range p.found {
+		p.servers[a] = true
+		if n := neighbourhoodOf(a); n.IsValid() {
+			p.near[n] = true
+		}
 	}
+	p.found = p.found[:0]
 }
 
 // hash is FNV-1a: the same in every run, where the order of something

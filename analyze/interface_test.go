@@ -25,6 +25,7 @@ func TestInterfacesInAnyOrder(t *testing.T) {
 			stock := int64(6000)
 			takeStock := func() {
 				c.learn(stock, p)
+				c.rankInterfaces()
 				c.settleInterfaces(stock, topology{})
 				for id, x := range want {
 					x.settle(rs, stock)

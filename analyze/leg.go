@@ -99,16 +99,18 @@ func (w *Way) add(v *window) {
 	w.Last = max(w.Last, v.end)
 }
 
-// close takes out the connections that ended before limit, as legs in a fixed
-// order, which last until it is called again. All records that end before seen
-// must have come, and been learned; whoever needs nothing more to come calls it
-// with forever. The interfaces must be settled.
-func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
+// dueGroups takes out, in the order of compareKeys, the groups that may hold
+// connections that ended before limit. The interfaces must have their ranks.
+func (c *collector) dueGroups(limit int64) []*group {
 	c.flush()
 	c.closed = limit
 	due := c.takeDue(limit)
 	c.sortGroups(due)
-	legs := c.closeGroups(due, limit, seen, p)
+	return due
+}
+
+// putBack puts the groups back that connections are left in.
+func (c *collector) putBack(due []*group) {
 	for _, g := range due {
 		switch {
 		case len(g.windows) == 0:
@@ -122,14 +124,17 @@ func (c *collector) close(limit, seen int64, p *portMeaning) []*Leg {
 		}
 	}
 	c.inParts = slices.DeleteFunc(c.inParts, func(g *group) bool { return g.removed || !g.listed })
-	return legs
 }
 
 // fewGroups are not worth the help of another goroutine.
 const fewGroups = 64
 
-// closeGroups makes legs of groups, in their order, with all processors.
-func (c *collector) closeGroups(gs []*group, limit, seen int64, p *portMeaning) []*Leg {
+// legsOf makes legs of the connections that ended before limit, in the order
+// of their groups and with all processors. They last until it is called again.
+// All records that end before seen must have come, and been learned; whoever
+// needs nothing more to come calls it with forever. The interfaces must be
+// settled.
+func (c *collector) legsOf(gs []*group, limit, seen int64, p *portMeaning) []*Leg {
 	workers := min(len(c.closers), 1+len(gs)/fewGroups)
 	each := (len(gs) + workers - 1) / workers
 	var wait sync.WaitGroup
