@@ -111,7 +111,9 @@ func (a *assembler) advance(seen int64) {
 }
 
 // takeStock closes what is over at the time seen, and has the connections
-// handed on whose legs must all be there.
+// handed on whose legs must all be there. Meanwhile the legs of the stock
+// before may still be joined, which reads interfaces and who is a server: only
+// between wait and join are these set.
 func (a *assembler) takeStock(seen int64) {
 	limit, complete := seen-stillOpen, seen-stillOpen-partners
 	if seen == forever {
