@@ -2,6 +2,7 @@ package runtimeapi
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -160,6 +161,9 @@ func (e *environment) init(ctx context.Context) error {
 			if failed == nil {
 				failed = exit(e.cmd.ProcessState)
 			}
+			if err := e.givenUp(ctx); err != nil {
+				return err
+			}
 			return failed
 		case <-limit.C:
 			failed = timeout(initTimeout)
@@ -168,6 +172,12 @@ func (e *environment) init(ctx context.Context) error {
 			return e.end(ctx.Err())
 		}
 	}
+}
+
+// givenUp tells why nobody waits for the process any more: that may be what it
+// was killed for.
+func (e *environment) givenUp(ctx context.Context) error {
+	return cmp.Or(ctx.Err(), e.lambda.stopped.Err())
 }
 
 // end kills the process, waits until it is gone, and returns err.
@@ -216,6 +226,9 @@ func (e *environment) invoke(ctx context.Context, v *invocation) (Result, error)
 			default:
 			}
 			if said == nil {
+				if err := e.givenUp(ctx); err != nil {
+					return Result{}, err
+				}
 				if broken == nil {
 					broken = exit(e.cmd.ProcessState)
 				}
