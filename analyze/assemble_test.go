@@ -61,7 +61,7 @@ func inOrder(rs []flow.Record, rng *rand.Rand, disorder int64) []flow.Record {
 func TestOrderedLogGivesTheSame(t *testing.T) {
 	hours, shuffles := 8, 3
 	if testing.Short() {
-		hours, shuffles = 4, 1
+		hours, shuffles = 2, 1
 	}
 	inFormats(t, func(t *testing.T, f logFormat) {
 		rng := rand.New(rand.NewPCG(3, 1))

@@ -16,9 +16,13 @@ func TestAnyNumberOfProcessors(t *testing.T) {
 	if n := len(traffic.Records); n < 20*fewGroups {
 		t.Fatalf("%d records prove little", n)
 	}
+	processors := []int{1, 2, 8}
+	if testing.Short() {
+		processors = []int{1, 8}
+	}
 	var want string
 	for _, o := range []Options{{}, {Ordered: true}} {
-		for _, n := range []int{1, 2, 8} {
+		for _, n := range processors {
 			before := runtime.GOMAXPROCS(n)
 			got := asJSON(t, analysed(t, traffic.Records, o))
 			runtime.GOMAXPROCS(before)

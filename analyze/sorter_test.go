@@ -36,7 +36,11 @@ func codeNumbered(keyed bool) codec[numbered] {
 func TestSorter(t *testing.T) {
 	t.Setenv("TMPDIR", t.TempDir())
 	rng := rand.New(rand.NewPCG(4, 1))
-	for i := range 60 {
+	sorters := 60
+	if testing.Short() {
+		sorters = 15
+	}
+	for i := range sorters {
 		s := newSorter(func(a, b numbered) int { return cmp.Compare(a.Key, b.Key) }, codeNumbered(i%2 == 0), 1+rng.IntN(40))
 		var want []numbered
 		for n := range rng.IntN(rng.IntN(5_000) + 1) {

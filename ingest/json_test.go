@@ -358,6 +358,9 @@ func (e *endless) Read(p []byte) (n int, err error) {
 
 // TestJSONMemory reads much, and looks at the memory it takes.
 func TestJSONMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads much")
+	}
 	const much = 64 << 20
 	tests := []struct{ name, head, text string }{
 		{"brackets", `{"a":`, "["},

@@ -243,6 +243,9 @@ func BenchmarkParquet(b *testing.B) {
 // allocations for each column, and the header of a page a handful; the content
 // of pages and dictionaries none.
 func TestParquetAllocatesNothing(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads much")
+	}
 	const records = 60_000
 	// The field type and others of its kind go to Record.Extra, whose memory
 	// is never reused, so they are left out.

@@ -126,6 +126,9 @@ func bigLog(t testing.TB, rows int, options ...parquet.WriterOption) []byte {
 // TestParquetReads looks at the requests: two for the footer, and of the
 // columns only those that are wanted, each from its beginning to its end.
 func TestParquetReads(t *testing.T) {
+	if testing.Short() {
+		t.Skip("reads much")
+	}
 	file := bigLog(t, 100_000, parquet.PageBufferSize(64<<10), parquet.MaxRowsPerRowGroup(60_000))
 	f, err := parquet.OpenFile(bytes.NewReader(file), int64(len(file)))
 	if err != nil {

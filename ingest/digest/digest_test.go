@@ -193,6 +193,9 @@ func difference(got, want []string) string {
 
 // A digest takes the records in groups; those of several must come back, too.
 func TestManyGroups(t *testing.T) {
+	if testing.Short() {
+		t.Skip("writes much")
+	}
 	rng := rand.New(rand.NewPCG(7, 100))
 	few := randomSteps(t, rng, 1000)
 	var many steps

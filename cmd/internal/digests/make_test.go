@@ -379,10 +379,14 @@ func history(t *testing.T, versions []string, turns []int) (digests []string) {
 // in some is tried.
 func TestInterleavings(t *testing.T) {
 	orders, rng := 0, rand.New(rand.NewPCG(8, 11))
+	each := 12
+	if testing.Short() {
+		each = 100
+	}
 	var grow func(turns []int, left [3]int)
 	grow = func(turns []int, left [3]int) {
 		if left == [3]int{} {
-			if orders++; rng.IntN(12) > 0 {
+			if orders++; rng.IntN(each) > 0 {
 				return
 			}
 			if got, want := history(t, []string{"a", "b"}, turns), digest.Name(object, "b"); !slices.Equal(got, []string{want}) {
@@ -408,7 +412,11 @@ func TestInterleavings(t *testing.T) {
 func TestContentComesBack(t *testing.T) {
 	rng := rand.New(rand.NewPCG(8, 10))
 	want := digest.Name(object, "a")
-	for range 500 {
+	histories := 500
+	if testing.Short() {
+		histories = 60
+	}
+	for range histories {
 		turns := make([]int, 4+rng.IntN(24))
 		for i := range turns {
 			turns[i] = rng.IntN(4)
