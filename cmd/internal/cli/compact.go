@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 
 	"ephemera/cmd/internal/store"
 	"ephemera/ingest"
@@ -294,8 +295,8 @@ func (c *compacting) put(ctx context.Context, name, prefix string, content io.Re
 // report sums up.
 func (c *compacting) report(w io.Writer, place string) error {
 	made := c.digests - c.stale
-	_, err := fmt.Fprintf(w, "%d digests in %s: %s records in %s rows, %s read, %s written\n", made, place,
-		humanize.Comma(c.records), humanize.Comma(c.rows), humanize.Bytes(uint64(c.bytes.of)), humanize.Bytes(uint64(c.bytes.in)))
+	_, err := fmt.Fprintf(w, "%s in %s: %s in %s, %s read, %s written\n", english.Plural(made, "digest", ""), place,
+		counted(c.records, "record"), counted(c.rows, "row"), humanize.Bytes(uint64(c.bytes.of)), humanize.Bytes(uint64(c.bytes.in)))
 	if err == nil && c.stale > 0 {
 		_, err = fmt.Fprintf(w, "%d more are there already, and tell more\n", c.stale)
 	}

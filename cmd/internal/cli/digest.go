@@ -14,6 +14,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 	"golang.org/x/sync/errgroup"
 
@@ -273,8 +274,8 @@ func (d *digesting) report(w io.Writer, place string) error {
 	n := d.objects
 	var b strings.Builder
 	if n.made > 0 {
-		fmt.Fprintf(&b, "%d digests in %s: %s records, %s of flow logs in %s\n", n.made, place,
-			humanize.Comma(d.records), humanize.Bytes(uint64(d.bytes.of)), humanize.Bytes(uint64(d.bytes.in)))
+		fmt.Fprintf(&b, "%s in %s: %s, %s of flow logs in %s\n", english.Plural(n.made, "digest", ""), place,
+			counted(d.records, "record"), humanize.Bytes(uint64(d.bytes.of)), humanize.Bytes(uint64(d.bytes.in)))
 	}
 	if n.passed > 0 {
 		fmt.Fprintf(&b, "%d had theirs already\n", n.passed)
@@ -283,7 +284,12 @@ func (d *digesting) report(w io.Writer, place string) error {
 		return err
 	}
 	if n.failed > 0 {
-		return fmt.Errorf("%d objects have no digest; see the errors above, and run this again", n.failed)
+		return fmt.Errorf("no digest of %s; see the errors above, and run this again", english.Plural(n.failed, "object", ""))
 	}
 	return nil
+}
+
+// counted gives "1 record" or "1,234 records".
+func counted(n int64, word string) string {
+	return humanize.Comma(n) + " " + english.PluralWord(int(n), word, "")
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/dustin/go-humanize/english"
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"golang.org/x/term"
@@ -78,7 +79,7 @@ func (s *summary) coverage(c analyze.Coverage) {
 	if !c.Snapshot {
 		known = "rules unknown (give --network)"
 	}
-	s.printf("%d records, %d interfaces, %s, %s", c.Records, c.Interfaces, span(c), known)
+	s.printf("%s, %s, %s, %s", english.Plural(c.Records, "record", ""), english.Plural(c.Interfaces, "interface", ""), span(c), known)
 	for _, x := range []struct {
 		n    int
 		what string
