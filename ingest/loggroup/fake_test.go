@@ -133,6 +133,13 @@ func (f *fake) count(call string) int {
 	return f.calls[call]
 }
 
+// askedSince are the calls of FilterLogEvents behind the first n.
+func (f *fake) askedSince(n int) []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return slices.Clone(f.asked[n:])
+}
+
 func (f *fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	call := strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "Logs_20140328.")
 	body, err := io.ReadAll(r.Body)
