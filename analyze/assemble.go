@@ -58,8 +58,10 @@ type assembler struct {
 }
 
 func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assembler {
+	c := newCollector()
+	c.ordered = o.Ordered
 	return &assembler{
-		ordered: o.Ordered, memory: o.Memory, collector: newCollector(),
+		ordered: o.Ordered, memory: o.Memory, collector: c,
 		joiner: joiner{topology: newTopology(o.Network)}, ports: ports, interfaces: map[string]*Interface{}, emit: emit,
 	}
 }

@@ -24,6 +24,7 @@ var WantFields = flow.Fields(
 // time depends only on the set of records that end before, not on their
 // order.
 type collector struct {
+	ordered    bool // Options.Ordered
 	interfaces map[string]*Interface
 	ranked     []*Interface // by ID, as of the last stock
 	groups     *groupTable
@@ -198,7 +199,11 @@ func newCollector() *collector {
 // add takes one record. The record is not kept.
 func (c *collector) add(r *flow.Record) {
 	iface := c.iface(r)
-	says := iface.heard.at(max(r.Start, r.End))
+	told := int64(0) // all is read before the first stock
+	if c.ordered {
+		told = max(r.Start, r.End)
+	}
+	says := iface.heard.at(told)
 	says.place(r)
 	c.span(r)
 	n := 1 + int(r.Merged)

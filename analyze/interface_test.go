@@ -21,6 +21,7 @@ func TestInterfacesInAnyOrder(t *testing.T) {
 		rs := interfaceRecords(rng, 200)
 		for range 4 {
 			c, p := newCollector(), newPortMeaning(defaultControlPorts)
+			c.ordered = true
 			want := map[string]*expected{}
 			stock := int64(6000)
 			takeStock := func() {
@@ -52,6 +53,32 @@ func TestInterfacesInAnyOrder(t *testing.T) {
 	}
 	if settled < 5000 {
 		t.Errorf("%d addresses prove little", settled)
+	}
+}
+
+// What is heard takes no more memory for a longer log, ordered or not.
+func TestHeardIsBounded(t *testing.T) {
+	for _, ordered := range []bool{false, true} {
+		a := newAssembler(Options{Ordered: ordered}, newPortMeaning(defaultControlPorts), func(*Connection) {})
+		most := 0
+		err := a.read(func(yield func(*flow.Record, error) bool) {
+			for at := int64(6000); at < 6000+7*24*3600; at += 60 {
+				r := flow.Record{
+					InterfaceID: "eni-1", Src: hostAt("10.0.0.1"), Dst: hostAt("10.0.0.2"), SrcPort: 40000, DstPort: 443, Proto: flow.TCP,
+					Packets: 1, Start: at, End: at + 59, Direction: flow.Egress, Has: WantFields,
+				}
+				if !yield(&r, nil) {
+					return
+				}
+				most = max(most, len(a.collector.interfaces["eni-1"].heard.steps))
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if limit := 1 + maxDisorder/step + 1; most == 0 || most > limit {
+			t.Errorf("ordered %v: what %d steps tell was held, want at most %d", ordered, most, limit)
+		}
 	}
 }
 
