@@ -35,7 +35,6 @@ const (
 // Legs are joined to connections, and these handed on, while the records of
 // the next step are read; wait comes before what both of them need.
 type assembler struct {
-	ordered   bool
 	memory    int64 // Options.Memory
 	collector *collector
 	stock     int64         // when stock was taken last; a multiple of step
@@ -61,7 +60,7 @@ func newAssembler(o Options, ports *portMeaning, emit func(*Connection)) *assemb
 	c := newCollector()
 	c.ordered = o.Ordered
 	return &assembler{
-		ordered: o.Ordered, memory: o.Memory, collector: c,
+		memory: o.Memory, collector: c,
 		joiner: joiner{topology: newTopology(o.Network)}, ports: ports, interfaces: map[string]*Interface{}, emit: emit,
 	}
 }
@@ -75,7 +74,7 @@ func (a *assembler) read(records iter.Seq2[*flow.Record, error]) error {
 		switch {
 		case err == nil:
 			a.collector.add(r)
-			if a.ordered {
+			if a.collector.ordered {
 				a.advance(r.End - maxDisorder)
 			}
 			a.makeRoom()

@@ -61,7 +61,7 @@ func (a *assembler) makeRoom() {
 		return
 	}
 	c.spill = &spill{ifaces: c.interfaces, until: a.stock + step, later: map[int64]*sorter[sighting]{}, parked: map[int64]*sorter[parkedGroup]{}, parkedKeys: map[uint64]bool{}}
-	if !a.ordered {
+	if !c.ordered {
 		c.spill.all = newSorter(func(x, y sighting) int { return 0 }, c.spill.sighting, math.MaxInt)
 		c.empty()
 	}
